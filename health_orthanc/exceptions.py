@@ -1,0 +1,60 @@
+# SPDX-FileCopyrightText: The GNU Health imaging suite contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from trytond.exceptions import UserError, UserWarning
+from trytond.i18n import gettext
+from trytond.model.exceptions import AccessError, ValidationError
+
+from . import client
+
+
+class ServerURLError(ValidationError):
+    pass
+
+
+class ServerCopyError(AccessError):
+    pass
+
+
+class OrthancServerError(UserError):
+    pass
+
+
+class NoResultError(UserError):
+    pass
+
+
+class SignedResultWarning(UserWarning):
+    pass
+
+
+class UploadError(UserError):
+    pass
+
+
+class DeleteError(UserError):
+    pass
+
+
+_MESSAGES = [
+    (client.CertificateError, 'msg_orthanc_certificate'),
+    (client.Timeout, 'msg_orthanc_timeout'),
+    (client.Unreachable, 'msg_orthanc_unreachable'),
+    (client.Refused, 'msg_orthanc_refused'),
+    (client.NotFound, 'msg_orthanc_not_found'),
+    (client.Conflict, 'msg_orthanc_conflict'),
+    (client.TooLarge, 'msg_orthanc_too_large'),
+    (client.Full, 'msg_orthanc_full'),
+    (client.BadAnswer, 'msg_orthanc_bad_answer'),
+    ]
+
+
+def explain(error, server):
+    """Return the sentence that tells a user what the client's error means.
+
+    The server may be a record or the text that names it.
+    """
+    name = server if isinstance(server, str) else server.rec_name
+    for type_, message in _MESSAGES:
+        if isinstance(error, type_):
+            return gettext('health_orthanc.' + message, server=name)
+    return gettext('health_orthanc.msg_orthanc_error', server=name)
