@@ -1,47 +1,378 @@
 # SPDX-FileCopyrightText: The GNU Health imaging suite contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Orthanc's REST API."""
+"""Orthanc's REST API.
+
+Nothing here knows of Tryton. One client is one pooled HTTP session, to be
+used by one thread at a time. Every call has a connect, a read and a total
+timeout and a largest answer, follows no redirect and raises nothing but
+`OrthancError`. No message holds a credential or anything about a patient.
+
+Reference: https://orthanc.uclouvain.be/api/ and the Orthanc Book, "REST API
+of Orthanc".
+"""
+import json
+import os
+import time
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError, ReadTimeoutError
+
+__all__ = [
+    'BadAnswer', 'CertificateError', 'Conflict', 'Full', 'LEVELS', 'NotFound',
+    'OrthancClient', 'OrthancError', 'Refused', 'Timeout', 'TooLarge',
+    'Unreachable']
+
+LEVELS = {
+    'patient': 'patients',
+    'study': 'studies',
+    'series': 'series',
+    'instance': 'instances',
+    }
+MEGABYTE = 1024 * 1024
+# One answer of the list of identifiers of a million resources has 50 MB.
+MAX_JSON = 256 * MEGABYTE
+MAX_PREVIEW = 64 * MEGABYTE
+# What bulk-content is asked for at once; an instance answers some 600 bytes.
+BULK = 2000
+RETRIES = 2
+RETRY_STATUS = {502, 503, 504}
 
 
 class OrthancError(Exception):
-    pass
+    "Anything that keeps Orthanc from answering as it should"
+
+    def __init__(self, message='', status=None):
+        super().__init__(message)
+        self.status = status
 
 
 class Unreachable(OrthancError):
-    pass
+    "No connection, or it broke"
 
 
 class Timeout(Unreachable):
-    pass
+    "No connection or no answer in time"
 
 
 class CertificateError(Unreachable):
-    pass
+    "The server's TLS certificate is not to be trusted"
 
 
 class Refused(OrthancError):
-    pass
+    "401 or 403: wrong credentials, or not allowed"
 
 
 class NotFound(OrthancError):
-    pass
+    "404"
 
 
 class Conflict(OrthancError):
-    pass
+    "409"
 
 
 class TooLarge(OrthancError):
-    pass
+    "413, or an answer above the limit"
 
 
 class Full(OrthancError):
-    pass
+    "507: Orthanc's storage is full"
 
 
 class BadAnswer(OrthancError):
-    pass
+    "Anything that Orthanc would not say"
+
+
+class _Stale(Unreachable):
+    "The connection was lost before any answer: the call may be repeated"
+
+
+_STATUS = {
+    401: Refused, 403: Refused, 404: NotFound, 409: Conflict, 413: TooLarge,
+    507: Full,
+    }
+
+
+def _is_identifier(value):
+    return isinstance(value, str) and bool(value)
 
 
 class OrthancClient:
-    pass
+    """A session with one Orthanc.
+
+    Parameters
+    ----------
+    url : str
+        Address of the REST API, such as https://pacs.example.org/orthanc.
+        Credentials in it are taken out and used when no other are given.
+    user, password : str, optional
+        For HTTP basic authentication.
+    connect_timeout, read_timeout : float
+        Seconds until connected, and between two pieces of an answer. A whole
+        answer may take ten times the latter.
+    """
+
+    def __init__(self, url, user=None, password=None, connect_timeout=5,
+            read_timeout=60):
+        parts = urlsplit(url)
+        if parts.scheme not in {'http', 'https'} or not parts.hostname:
+            raise BadAnswer("not an http or https address")
+        host = parts.hostname
+        if ':' in host:
+            host = '[%s]' % host
+        if parts.port:
+            host += ':%d' % parts.port
+        self.url = urlunsplit(
+            (parts.scheme, host, parts.path.rstrip('/'), '', ''))
+        user = user or parts.username
+        password = password or parts.password
+        self.connect_timeout = connect_timeout
+        self.read_timeout = read_timeout
+        self.requests = 0
+        self._session = requests.Session()
+        # neither a proxy of the environment nor a netrc entry is meant here
+        self._session.trust_env = False
+        self._session.verify = (
+            os.environ.get('REQUESTS_CA_BUNDLE')
+            or os.environ.get('SSL_CERT_FILE') or True)
+        # gzip doubles the time on a fast network
+        self._session.headers.update({
+                'Accept-Encoding': 'identity',
+                'User-Agent': 'gnuhealth-imaging-suite',
+                })
+        if user or password:
+            self._session.auth = (
+                (user or '').encode('utf-8'), (password or '').encode('utf-8'))
+        adapter = HTTPAdapter(
+            pool_connections=1, pool_maxsize=2, max_retries=0)
+        self._session.mount('http://', adapter)
+        self._session.mount('https://', adapter)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, type, value, traceback):
+        self.close()
+
+    def close(self):
+        self._session.close()
+
+    # What Orthanc is
+
+    def system(self):
+        "Version, name and capabilities, as a dictionary"
+        return self._expect(self.get_json('/system'), dict)
+
+    def statistics(self):
+        "Counts per level and disk size, as a dictionary"
+        return self._expect(self.get_json('/statistics'), dict)
+
+    def plugins(self):
+        "Names of the plugins that are loaded"
+        return [p for p in self._expect(self.get_json('/plugins'), list)
+            if isinstance(p, str)]
+
+    # Single resources
+
+    def preview(self, instance_id, frame=None):
+        "PNG of an instance, or of one of its frames, which start at 0"
+        path = '/instances/%s' % quote(instance_id, safe='')
+        if frame is not None:
+            path += '/frames/%d' % frame
+        return self._call(
+            'GET', path + '/preview', headers={'Accept': 'image/png'},
+            limit=MAX_PREVIEW)
+
+    def store(self, content):
+        """Store a DICOM file or a ZIP archive of them.
+
+        Returns
+        -------
+        list of dict
+            One answer (ID, ParentStudy, Status ...) per stored instance. What
+            is not DICOM inside an archive is missing from it.
+        """
+        answer = self._json(self._call(
+                'POST', '/instances', data=content, repeat=False,
+                headers={'Content-Type': 'application/octet-stream'}))
+        if isinstance(answer, dict):
+            answer = [answer]
+        return [self._expect(a, dict) for a in self._expect(answer, list)]
+
+    def delete(self, level, orthanc_id):
+        "Delete a resource; False when it was gone already"
+        path = '/%s/%s' % (LEVELS[level], quote(orthanc_id, safe=''))
+        try:
+            self._call('DELETE', path)
+        except NotFound:
+            return False
+        return True
+
+    def get_json(self, path, **params):
+        "GET of any path; a parameter True becomes a flag without value"
+        return self._json(self._call('GET', path, params={
+                    k: '' if v is True else v for k, v in params.items()
+                    if v is not None and v is not False}))
+
+    # Many resources
+
+    def last_change(self):
+        """The newest entry of the log of changes.
+
+        Returns
+        -------
+        tuple of (dict or None, int)
+            The entry, None if the log is empty, and Orthanc's last index.
+        """
+        entries, last, _ = self._changes(self.get_json('/changes', last=True))
+        return (entries[-1] if entries else None), last
+
+    def changes(self, since=0, limit=BULK):
+        """Entries of the log of changes whose Seq is above since.
+
+        Returns
+        -------
+        tuple of (list of dict, int, bool)
+            The entries, the index to go on from, and whether that was all.
+        """
+        return self._changes(
+            self.get_json('/changes', since=since, limit=limit))
+
+    def ids(self, level):
+        "All identifiers of a level, in one request"
+        return [i for i in self._expect(
+                self.get_json('/' + LEVELS[level]), list)
+            if _is_identifier(i)]
+
+    def expanded(self, level, since, limit):
+        "One page of a level's resources with their tags"
+        return self._resources(self.get_json(
+                '/' + LEVELS[level], expand=True, since=since, limit=limit))
+
+    def bulk_content(self, ids, level=None, metadata=False):
+        """The resources of the given identifiers, tags included.
+
+        Identifiers that Orthanc does not know are left out of the answer.
+
+        Parameters
+        ----------
+        ids : iterable of str
+        level : str, optional
+            patient, study, series or instance: the parents or the children of
+            the given resources at this level instead.
+        metadata : bool
+            With the metadata of each resource.
+        """
+        ids = list(ids)
+        result = []
+        for start in range(0, len(ids), BULK):
+            body = {
+                'Resources': ids[start:start + BULK],
+                'Metadata': metadata,
+                }
+            if level:
+                body['Level'] = level.capitalize()
+            result.extend(self._resources(self._json(self._call(
+                            'POST', '/tools/bulk-content',
+                            data=json.dumps(body),
+                            headers={'Content-Type': 'application/json'}))))
+        return result
+
+    # Internals
+
+    def _changes(self, answer):
+        self._expect(answer, dict)
+        entries = self._expect(answer.get('Changes'), list)
+        last = self._expect(answer.get('Last'), int)
+        for entry in entries:
+            self._expect(entry, dict)
+            self._expect(entry.get('Seq'), int)
+        return entries, last, bool(answer.get('Done'))
+
+    def _resources(self, answer):
+        return [r for r in self._expect(answer, list) if isinstance(r, dict)]
+
+    def _expect(self, value, type_):
+        if not isinstance(value, type_) or isinstance(value, bool):
+            raise BadAnswer("%s expected" % type_.__name__)
+        return value
+
+    def _json(self, content):
+        try:
+            return json.loads(content)
+        except (ValueError, RecursionError):
+            raise BadAnswer("no JSON") from None
+
+    def _call(self, method, path, repeat=True, **kwargs):
+        for attempt in range(RETRIES + 1):
+            try:
+                return self._call_once(method, path, **kwargs)
+            except OrthancError as error:
+                if (not repeat or attempt == RETRIES
+                        or not (isinstance(error, _Stale)
+                            or error.status in RETRY_STATUS)):
+                    raise
+            time.sleep(.2 * 4 ** attempt)
+
+    def _call_once(self, method, path, params=None, data=None, headers=None,
+            limit=MAX_JSON):
+        self.requests += 1
+        deadline = time.monotonic() + 10 * self.read_timeout
+        try:
+            response = self._session.request(
+                method, self.url + path, params=params, data=data,
+                headers=headers, stream=True, allow_redirects=False,
+                timeout=(self.connect_timeout, self.read_timeout))
+        except requests.exceptions.SSLError:
+            raise CertificateError("TLS failed") from None
+        except requests.exceptions.Timeout:
+            raise Timeout("no answer in time") from None
+        except requests.exceptions.ConnectionError as error:
+            if 'NewConnectionError' in repr(error):
+                raise Unreachable("no connection") from None
+            raise _Stale("connection lost") from None
+        except (requests.exceptions.RequestException, HTTPError,
+                UnicodeError):
+            raise BadAnswer("no HTTP") from None
+        try:
+            self._check(response)
+            return self._read(response, limit, deadline)
+        except (ReadTimeoutError, requests.exceptions.Timeout):
+            raise Timeout("answer stopped") from None
+        except (HTTPError, OSError):
+            raise _Stale("answer broke off") from None
+        finally:
+            response.close()
+
+    def _check(self, response):
+        status = response.status_code
+        if 200 <= status < 300:
+            return
+        error = _STATUS.get(status, BadAnswer)
+        raise error("HTTP status %d" % status, status)
+
+    def _read(self, response, limit, deadline):
+        length = response.headers.get('Content-Length', '')
+        if length.isdigit() and int(length) > limit:
+            raise TooLarge("answer of %s bytes" % length)
+        raw = response.raw
+        # read1 returns what has come, so that the deadline holds even when
+        # the answer comes byte by byte
+        read = getattr(raw, 'read1', None) or raw.read
+        pieces, size = [], 0
+        while True:
+            piece = read(65536)
+            if not piece:
+                break
+            size += len(piece)
+            if size > limit:
+                raise TooLarge("answer above %d bytes" % limit)
+            if time.monotonic() > deadline:
+                raise Timeout("answer too slow")
+            pieces.append(piece)
+        if length.isdigit() and size < int(length):
+            raise _Stale("answer broke off")
+        # A connection is only used again when its answer was read to the end.
+        raw.release_conn()
+        return b''.join(pieces)
