@@ -2,7 +2,30 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from trytond.pool import Pool
 
+from . import catalogue, configuration, request, result
+
+__all__ = ['register']
+
 
 def register():
     Pool.register(
-        module=__name__.split('.')[-1], type_='model')
+        configuration.Sequences,
+        configuration.RequestSequence,
+        configuration.ResultSequence,
+        catalogue.ImagingTestType,
+        catalogue.ImagingTest,
+        request.ImagingRequest,
+        request.NewOrderStart,
+        request.NewOrderTest,
+        request.CancelRequestStart,
+        result.ImagingResult,
+        result.Attachment,
+        module='health_imaging', type_='model')
+    Pool.register(
+        request.NewOrder,
+        request.CancelRequest,
+        result.GenerateResult,
+        module='health_imaging', type_='wizard')
+    Pool.register(
+        result.ImagingResultReport,
+        module='health_imaging', type_='report')

@@ -1,0 +1,48 @@
+# SPDX-FileCopyrightText: The GNU Health imaging suite contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from trytond.exceptions import UserError, UserWarning
+from trytond.model.exceptions import AccessError, ValidationError
+
+
+class SequenceMissingError(UserError):
+    pass
+
+
+class NoTestError(UserError):
+    pass
+
+
+class InactiveTestError(ValidationError):
+    pass
+
+
+class DeceasedPatientWarning(UserWarning):
+    pass
+
+
+class RequestLockedError(AccessError):
+    pass
+
+
+class RequestDeleteError(AccessError):
+    pass
+
+
+class NotRequestedError(UserError):
+    pass
+
+
+class TransitionError(AccessError):
+    pass
+
+
+class ResultSignedError(AccessError):
+    pass
+
+
+class ResultDeleteError(AccessError):
+    pass
+
+
+class SignatureError(UserError):
+    pass

@@ -1,0 +1,301 @@
+# SPDX-FileCopyrightText: The GNU Health imaging suite contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from trytond.i18n import gettext
+from trytond.model import (
+    Index, ModelSQL, ModelView, Unique, Workflow, fields)
+from trytond.modules.health.core import (
+    get_health_professional, get_institution)
+from trytond.pool import Pool, PoolMeta
+from trytond.pyson import Bool, Eval, If, PYSONEncoder
+from trytond.report import Report
+from trytond.transaction import without_check_access
+from trytond.wizard import StateAction, Wizard
+
+from . import upgrade
+from .configuration import next_numbers
+from .exceptions import (
+    ResultDeleteError, ResultSignedError, SignatureError)
+from .request import age_at, now
+from .workflow import GuardedWorkflow
+
+_not_signed = {
+    'readonly': Eval('state') == 'signed',
+    }
+_from_request = {
+    'readonly': Bool(Eval('request')) | (Eval('state') == 'signed'),
+    }
+
+
+class ImagingResult(GuardedWorkflow, ModelSQL, ModelView):
+    "Medical Imaging Study Result"
+    __name__ = 'gnuhealth.imaging.test.result'
+
+    number = fields.Char("Number", readonly=True)
+    patient = fields.Many2One(
+        'gnuhealth.patient', "Patient", states=_from_request)
+    date = fields.DateTime("Date", required=True, states=_not_signed)
+    request = fields.Many2One(
+        'gnuhealth.imaging.test.request', "Request Info", readonly=True)
+    order = fields.Char("Order", readonly=True)
+    request_date = fields.DateTime("Request Date", readonly=True)
+    requested_test = fields.Many2One(
+        'gnuhealth.imaging.test', "Study", required=True,
+        states=_from_request)
+    doctor = fields.Many2One(
+        'gnuhealth.healthprofessional', "Evaluated by", required=True,
+        states=_not_signed)
+    institution = fields.Many2One(
+        'gnuhealth.institution', "Institution", states=_not_signed)
+    comment = fields.Text("Additional Information", states=_not_signed)
+    images = fields.One2Many(
+        'ir.attachment', 'resource', "Images", states=_not_signed)
+    report_style = fields.Selection([
+            ('default', "Default"),
+            ('no_images', "No Images"),
+            ('no_image_comments', "No Image Comments"),
+            ], "Report Style", sort=False,
+        help="Default: the report shows the images with their comments.\n"
+        "No Images: the text alone.\n"
+        "No Image Comments: the images without their comments.")
+    state = fields.Selection([
+            ('draft', "Draft"),
+            ('reported', "Reported"),
+            ('signed', "Signed"),
+            ], "State", required=True, readonly=True, sort=False)
+    signed_by = fields.Many2One(
+        'gnuhealth.healthprofessional', "Signed by", readonly=True,
+        states={
+            'invisible': Eval('state') != 'signed',
+            'required': Eval('state') == 'signed',
+            })
+    signed_date = fields.DateTime(
+        "Signed on", readonly=True,
+        states={
+            'invisible': Eval('state') != 'signed',
+            'required': Eval('state') == 'signed',
+            })
+    computed_age = fields.Function(
+        fields.Char("Age", help="The patient's age at the date."),
+        'on_change_with_computed_age')
+
+    # What a signature fixes: what others add, such as links, stays open
+    _signed_fields = {
+        'number', 'patient', 'date', 'request', 'order', 'request_date',
+        'requested_test', 'doctor', 'institution', 'comment', 'images',
+        'signed_by', 'signed_date'}
+
+    @classmethod
+    def __setup__(cls):
+        super().__setup__()
+        t = cls.__table__()
+        cls._sql_constraints.append(
+            ('number_uniq', Unique(t, t.number),
+                'health_imaging.msg_result_number_unique'))
+        cls._sql_indexes.update({
+                Index(t, (t.patient, Index.Range()), (t.date, Index.Range())),
+                Index(t, (t.request, Index.Range())),
+                Index(t, (t.date, Index.Range())),
+                Index(t, (t.order, Index.Similarity())),
+                })
+        cls._order.insert(0, ('date', 'DESC'))
+        cls._transitions |= {
+            ('draft', 'reported'),
+            ('draft', 'signed'),
+            ('reported', 'signed'),
+            ('signed', 'reported'),
+            }
+        cls._buttons.update({
+                'report': {
+                    'invisible': Eval('state') != 'draft',
+                    'depends': ['state'],
+                    },
+                'sign': {
+                    'invisible': ~Eval('state').in_(['draft', 'reported']),
+                    'depends': ['state'],
+                    },
+                'reopen': {
+                    'invisible': Eval('state') != 'signed',
+                    'depends': ['state'],
+                    },
+                })
+        # The default date depends on the time
+        cls.__rpc__['default_get'].cache = None
+
+    @classmethod
+    def __register__(cls, module):
+        upgrade.result_columns(cls, module)
+        super().__register__(module)
+
+    @staticmethod
+    def default_date():
+        return now()
+
+    @staticmethod
+    def default_doctor():
+        return get_health_professional(required=False)
+
+    @staticmethod
+    def default_institution():
+        return get_institution()
+
+    @staticmethod
+    def default_report_style():
+        return 'default'
+
+    @staticmethod
+    def default_state():
+        return 'draft'
+
+    @fields.depends('patient', 'date')
+    def on_change_with_computed_age(self, name=None):
+        return age_at(self.patient, self.date)
+
+    def get_rec_name(self, name):
+        return ' '.join(filter(None, [
+                    self.number, self.requested_test.rec_name]))
+
+    @classmethod
+    def search_rec_name(cls, name, clause):
+        _, operator, operand, *extra = clause
+        if operator.startswith('!') or operator.startswith('not '):
+            bool_op = 'AND'
+        else:
+            bool_op = 'OR'
+        return [bool_op, *(
+                (field, operator, operand, *extra) for field in [
+                    'number', 'order', 'patient.rec_name',
+                    'requested_test.rec_name'])]
+
+    @classmethod
+    def view_attributes(cls):
+        return super().view_attributes() + [
+            ('/tree', 'visual', If(
+                    Eval('state') == 'draft', 'warning', '')),
+            ]
+
+    @classmethod
+    def create(cls, vlist):
+        vlist = [values.copy() for values in vlist]
+        without = [v for v in vlist if not v.get('number')]
+        numbers = next_numbers('imaging_test_sequence', len(without))
+        for values, number in zip(without, numbers):
+            values['number'] = number
+        return super().create(vlist)
+
+    @classmethod
+    def write(cls, *args):
+        actions = iter(args)
+        for results, values in zip(actions, actions):
+            if (values.get('state', 'signed') == 'signed'
+                    and cls._signed_fields & values.keys()):
+                cls.check_not_signed(results)
+        super().write(*args)
+
+    @classmethod
+    def check_not_signed(cls, results):
+        for result in results:
+            if result.state == 'signed':
+                raise ResultSignedError(gettext(
+                        'health_imaging.msg_result_signed',
+                        result=result.rec_name))
+
+    @classmethod
+    def copy(cls, results, default=None):
+        default = default.copy() if default is not None else {}
+        for name in [
+                'number', 'request', 'order', 'request_date', 'images',
+                'signed_by', 'signed_date']:
+            default.setdefault(name)
+        default.setdefault('date', now())
+        return super().copy(results, default=default)
+
+    @classmethod
+    def delete(cls, results):
+        for result in results:
+            if result.state != 'draft':
+                raise ResultDeleteError(gettext(
+                        'health_imaging.msg_result_delete',
+                        result=result.rec_name))
+        super().delete(results)
+
+    @classmethod
+    @ModelView.button
+    @Workflow.transition('reported')
+    def report(cls, results):
+        pass
+
+    @classmethod
+    @ModelView.button
+    @Workflow.transition('signed')
+    def sign(cls, results):
+        professional = get_health_professional(required=False)
+        if not professional:
+            raise SignatureError(gettext('health_imaging.msg_sign_who'))
+        cls.write(results, {
+                'signed_by': professional,
+                'signed_date': now(),
+                })
+
+    @classmethod
+    @ModelView.button
+    @Workflow.transition('reported')
+    def reopen(cls, results):
+        cls.write(results, {
+                'state': 'reported',
+                'signed_by': None,
+                'signed_date': None,
+                })
+
+
+class Attachment(metaclass=PoolMeta):
+    __name__ = 'ir.attachment'
+
+    @classmethod
+    def create(cls, vlist):
+        attachments = super().create(vlist)
+        cls._check_result_signed(attachments)
+        return attachments
+
+    @classmethod
+    def write(cls, *args):
+        attachments = sum(args[::2], [])
+        cls._check_result_signed(attachments)
+        super().write(*args)
+        cls._check_result_signed(attachments)
+
+    @classmethod
+    def delete(cls, attachments):
+        cls._check_result_signed(attachments)
+        super().delete(attachments)
+
+    @classmethod
+    @without_check_access
+    def _check_result_signed(cls, attachments):
+        "The images of a signed result stay as they are"
+        Result = Pool().get('gnuhealth.imaging.test.result')
+        Result.check_not_signed({
+                a.resource for a in cls.browse(attachments)
+                if isinstance(a.resource, Result) and a.resource.id >= 0})
+
+
+class GenerateResult(Wizard):
+    "Generate Results"
+    __name__ = 'wizard.generate.result'
+
+    start_state = 'open_'
+    open_ = StateAction('health_imaging.act_imaging_test_result_view')
+
+    def do_open_(self, action):
+        results = self.model.create_results(self.records)
+        action['pyson_domain'] = PYSONEncoder().encode([
+                ('id', 'in', [r.id for r in results])])
+        action['domains'] = []
+        if len(results) == 1:
+            action['views'].reverse()
+            return action, {'res_id': results[0].id}
+        return action, {}
+
+
+class ImagingResultReport(Report):
+    "Medical Imaging Study"
+    __name__ = 'patient.imaging_report_results'
