@@ -1,0 +1,26 @@
+# SPDX-FileCopyrightText: The GNU Health imaging suite contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+PYTHON ?= python3
+
+.PHONY: help demo demo-stop demo-clean test
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make demo         set up a hospital in .demo, start it, play the loop'
+	@echo 'make demo-stop    stop it'
+	@echo 'make demo-clean   stop it and remove .demo'
+	@echo 'make test         set up what the tests need and run them all'
+	@echo
+	@echo 'Settable: DEMO_STATE, TRYTON_PORT, ORTHANC_PORT, DICOM_PORT, PYTHON'
+
+demo:
+	@$(PYTHON) -m demo up
+
+demo-stop:
+	@$(PYTHON) -m demo stop
+
+demo-clean:
+	@$(PYTHON) -m demo clean
+
+test:
+	@$(PYTHON) tests/run
