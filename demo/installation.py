@@ -150,7 +150,8 @@ class Installation:
 
     def make_hospital(self, programs):
         state = self.state
-        stamp = source_stamp('demo/hospital.py', 'demo/people.py')
+        stamp = source_stamp(
+            'demo/hospital.py', 'demo/people.py') + json.dumps(self.ports)
         if state.stamped('hospital', stamp):
             return
         ok, log = programs.run('hospital', [

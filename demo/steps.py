@@ -19,9 +19,9 @@ class StepError(ServiceError):
 class Report:
     """Prints each step with the seconds it took and the time so far."""
 
-    def __init__(self, stream=None):
+    def __init__(self, stream=None, elapsed=0):
         self.stream = stream or sys.stdout
-        self._start = time.monotonic()
+        self._start = time.monotonic() - elapsed
         self._lock = threading.Lock()
 
     @property
@@ -116,29 +116,25 @@ def do_steps(steps, report, programs):
     StepError
         The first step's that failed; the others are ended.
     """
-    failure = None
     done, waiting, running = set(), list(steps), {}
     with futures.ThreadPoolExecutor(max_workers=max(1, len(steps))) as pool:
-        while running or (waiting and not failure):
-            for step in [] if failure else list(waiting):
-                if all(name in done for name in step.after):
-                    waiting.remove(step)
-                    running[pool.submit(_timed, step)] = step
-            finished, _ = futures.wait(
-                running, return_when=futures.FIRST_COMPLETED)
-            for future in finished:
-                step = running.pop(future)
-                error = future.exception()
-                if error is None:
+        try:
+            while waiting or running:
+                for step in list(waiting):
+                    if all(name in done for name in step.after):
+                        waiting.remove(step)
+                        running[pool.submit(_timed, step)] = step
+                finished, _ = futures.wait(
+                    running, return_when=futures.FIRST_COMPLETED)
+                for future in finished:
+                    step = running.pop(future)
                     text, seconds = future.result()
                     if text:
                         report.done(text, seconds)
                     done.add(step.name)
-                elif failure is None:
-                    failure = error
-                    programs.cancel()
-    if failure:
-        raise failure
+        except BaseException:
+            programs.cancel()
+            raise
 
 
 def _timed(step):
