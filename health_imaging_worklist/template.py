@@ -1,0 +1,220 @@
+# SPDX-FileCopyrightText: The GNU Health imaging suite contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+import logging
+from collections import namedtuple
+from functools import lru_cache
+
+from pydicom.charset import python_encoding
+
+from trytond import backend
+from trytond.i18n import gettext
+from trytond.model import DeactivableMixin, ModelSQL, ModelView, fields
+from trytond.pyson import Eval
+from trytond.tools import file_open
+
+from . import dataset, sandbox
+from .attributes import Adapted
+from .conformance import Finding, codec
+from .exceptions import CharsetError, TemplateError
+
+logger = logging.getLogger(__name__)
+
+Item = namedtuple('Item', 'text dataset findings')
+Item.__doc__ = """\
+A rendered worklist item: its text, its pydicom Dataset (None if the text is
+no dataset) and the findings on it.
+"""
+
+# Parsing costs more than all the rest of an item
+parse = lru_cache(maxsize=256)(sandbox.Template)
+
+
+class WorklistTemplate(DeactivableMixin, ModelSQL, ModelView):
+    "Worklist Template"
+    __name__ = 'gnuhealth.imaging_worklist.worklist_template'
+    _history = True
+
+    name = fields.Char("Name", required=True)
+    template_type = fields.Selection([
+            ('dump2dcm', "dump2dcm"),
+            ('json', "json"),
+            ], "Template Type", sort=False,
+        help="dump2dcm: the text is a dump as dcmtk's dump2dcm reads it.\n"
+        "json: the text is a JSON object of DICOM keywords.")
+    charset = fields.Char(
+        "Charset", autocomplete='autocomplete_charset',
+        help="The Specific Character Set (0008,0005) of the items: "
+        "ISO_IR 192 (UTF-8), ISO_IR 100, GBK, ...\n"
+        "Separate several by backslashes.")
+    value_mode = fields.Selection([
+            ('standard', "Standard"),
+            ('gnuhealth5', "GNU Health 5.0"),
+            ], "Values", required=True, sort=False,
+        help="Standard: dates and times in the institution's time zone; "
+        "items with errors are not published.\n"
+        "GNU Health 5.0: dates and times in UTC as GNU Health 5.0 gave them; "
+        "errors are shown as warnings.")
+    template = fields.Text(
+        "Template", required=True,
+        help="The text of an item, in the text syntax of Genshi.")
+    comment = fields.Text("Comment")
+
+    @classmethod
+    def __setup__(cls):
+        super().__setup__()
+        cls._order.insert(0, ('name', 'ASC'))
+        cls._buttons.update({
+                'load_shipped': {
+                    'invisible': (
+                        (Eval('value_mode') == 'standard')
+                        | ~Eval('template_type')),
+                    'depends': ['value_mode', 'template_type'],
+                    },
+                })
+
+    @classmethod
+    def __register__(cls, module):
+        # Templates made with GNU Health 5.0 keep their values
+        if backend.TableHandler.table_exist(cls._table):
+            table_h = cls.__table_handler__(module)
+            table_h.add_column(
+                'value_mode', 'VARCHAR', default=lambda: 'gnuhealth5')
+        super().__register__(module)
+
+    @staticmethod
+    def default_template_type():
+        return 'dump2dcm'
+
+    @staticmethod
+    def default_charset():
+        return 'ISO_IR 192'
+
+    @staticmethod
+    def default_value_mode():
+        return 'standard'
+
+    @classmethod
+    def default_template(cls):
+        return cls.shipped(cls.default_template_type())
+
+    @fields.depends('template_type', 'template')
+    def on_change_template_type(self):
+        texts = [self.shipped(t) for t in ('dump2dcm', 'json')]
+        if self.template_type and self.template in [None, '', *texts]:
+            self.template = self.shipped(self.template_type)
+
+    @fields.depends('charset')
+    def autocomplete_charset(self):
+        text = (self.charset or '').upper()
+        return [
+            c for c in python_encoding if c and codec(c) and text in c]
+
+    @classmethod
+    def create(cls, vlist):
+        vlist = [v.copy() for v in vlist]
+        for values in vlist:
+            if 'template' not in values:
+                values['template'] = cls.shipped(
+                    values.get('template_type')
+                    or cls.default_template_type())
+        return super().create(vlist)
+
+    @classmethod
+    def validate_fields(cls, templates, field_names):
+        super().validate_fields(templates, field_names)
+        for template in templates:
+            template.check_template(field_names)
+            template.check_charset(field_names)
+
+    def check_template(self, field_names=None):
+        if field_names and 'template' not in field_names:
+            return
+        try:
+            parse(self.template)
+        except sandbox.SandboxError as e:
+            raise TemplateError(gettext(
+                    'health_imaging_worklist.msg_template_refused',
+                    template=self.rec_name, line=e.line,
+                    reason=sandbox_reason(e))) from e
+
+    def check_charset(self, field_names=None):
+        if (field_names and not field_names & {'charset', 'value_mode'}
+                or self.value_mode != 'standard'):
+            return
+        for charset in (self.charset or '').split('\\'):
+            if codec(charset) is None:
+                raise CharsetError(gettext(
+                        'health_imaging_worklist.msg_charset_unknown',
+                        template=self.rec_name, charset=charset))
+
+    @staticmethod
+    def shipped(template_type):
+        "Return the text of the template that comes with the module"
+        path = 'health_imaging_worklist/templates/standard_%s.txt' % (
+            template_type)
+        with file_open(path, encoding='utf-8') as file:
+            return file.read()
+
+    @classmethod
+    @ModelView.button
+    def load_shipped(cls, templates):
+        "Move to the text and the values of the shipped template"
+        for template in templates:
+            template.template = cls.shipped(template.template_type)
+            template.value_mode = 'standard'
+            if codec(template.charset or '') is None:
+                template.charset = cls.default_charset()
+        cls.save(templates)
+
+    def render(self, data):
+        """Return the item that the data give
+
+        Nothing is raised: what fails is an error among the findings.
+        """
+        findings = [
+            Finding('warning', name, value.code, '')
+            for name, value in data.items() if isinstance(value, Adapted)]
+        try:
+            rendered = parse(self.template).render(
+                data, sandbox.ESCAPES[self.template_type or 'dump2dcm'])
+        except sandbox.SandboxError as e:
+            findings.append(Finding(
+                    'error', '', 'template',
+                    '%s: %s' % (e.line, sandbox_reason(e))))
+            return Item(None, None, findings)
+        findings.extend(
+            Finding('warning', source, 'replaced', '')
+            for _, source in rendered.replaced)
+        try:
+            result, noticed = dataset.parse(
+                rendered.text, self.template_type)
+        except dataset.DatasetError as e:
+            findings.append(Finding(
+                    'error', '', 'text', dataset_reason(e)))
+            return Item(rendered.text, None, findings)
+        findings = noticed + dataset.check(result) + findings
+        if self.value_mode == 'gnuhealth5':
+            findings = [f._replace(severity='warning') for f in findings]
+        return Item(rendered.text, result, findings)
+
+
+def sandbox_reason(error):
+    return gettext(
+        'health_imaging_worklist.msg_sandbox_%s' % error.code,
+        detail=error.detail)
+
+
+def dataset_reason(error):
+    reason = gettext(
+        'health_imaging_worklist.msg_dataset_%s' % error.code,
+        detail=error.detail)
+    if error.line:
+        return '%s: %s' % (error.line, reason)
+    return reason
+
+
+def sentence(finding):
+    "Return what a person reads of a finding"
+    return gettext(
+        'health_imaging_worklist.msg_finding_%s' % finding.code,
+        attribute=finding.attribute, detail=finding.detail)
