@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from trytond.pool import Pool
 
-from . import catalogue, configuration, request, result
+from . import catalogue, configuration, request, result, result_report
 
 __all__ = ['register']
 
@@ -27,5 +27,5 @@ def register():
         result.GenerateResult,
         module='health_imaging', type_='wizard')
     Pool.register(
-        result.ImagingResultReport,
+        result_report.ImagingResultReport,
         module='health_imaging', type_='report')

@@ -332,7 +332,7 @@ class ImagingRequest(GuardedWorkflow, ModelSQL, ModelView):
     @ModelView.button
     @Workflow.transition('draft')
     def draft(cls, requests):
-        cls.write(requests, {'cancel_reason': None})
+        cls.write(requests, {'state': 'draft', 'cancel_reason': None})
 
     @classmethod
     @ModelView.button_action('health_imaging.wizard_generate_result')
@@ -446,24 +446,28 @@ class NewOrder(Wizard):
         Request = pool.get('gnuhealth.imaging.test.request')
         Warning = pool.get('res.user.warning')
         start = self.start
-        if not start.tests:
+        tests = getattr(start, 'tests', [])
+        if not tests:
             raise NoTestError(gettext('health_imaging.msg_no_test'))
-        Request.check_tests(start.tests)
-        if start.patient.party.deceased:
-            key = Warning.format('imaging_deceased', [start.patient])
+        Request.check_tests(tests)
+        patient = getattr(start, 'patient', None)
+        if patient and patient.party.deceased:
+            key = Warning.format('imaging_deceased', [patient])
             if Warning.check(key):
                 raise DeceasedPatientWarning(
                     key, gettext(
                         'health_imaging.msg_patient_deceased',
-                        patient=start.patient.rec_name))
+                        patient=patient.rec_name))
         order, = Request.new_orders()
         requests = []
-        for test in start.tests:
+        for test in tests:
             request = Request(requested_test=test, request=order)
             for name in self._copied_fields():
-                setattr(request, name, getattr(start, name))
-            request.date = start.date or Request.default_date()
-            request.scheduled_date = start.scheduled_date or request.date
+                setattr(request, name, getattr(start, name, None))
+            request.date = (
+                getattr(start, 'date', None) or Request.default_date())
+            request.scheduled_date = (
+                getattr(start, 'scheduled_date', None) or request.date)
             requests.append(request)
         Request.save(requests)
         self._requests = [r.id for r in requests]

@@ -7,7 +7,6 @@ from trytond.modules.health.core import (
     get_health_professional, get_institution)
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Bool, Eval, If, PYSONEncoder
-from trytond.report import Report
 from trytond.transaction import without_check_access
 from trytond.wizard import StateAction, Wizard
 
@@ -294,8 +293,3 @@ class GenerateResult(Wizard):
             action['views'].reverse()
             return action, {'res_id': results[0].id}
         return action, {}
-
-
-class ImagingResultReport(Report):
-    "Medical Imaging Study"
-    __name__ = 'patient.imaging_report_results'
