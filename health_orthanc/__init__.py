@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from trytond.pool import Pool
 
-from . import audit, legacy, patient, result, server, study, sync
+from . import (
+    audit, connect, delete, legacy, patient, result, series, server, study,
+    sync, upload, viewer)
 
 
 def register():
@@ -12,11 +14,26 @@ def register():
         patient.Patient,
         legacy.LegacyStudy,
         study.Study,
-        study.Series,
-        study.Instance,
+        series.Series,
+        series.Instance,
         result.Result,
         audit.Audit,
         sync.Cursor,
         sync.Run,
         sync.Quarantine,
+        connect.NewConnectStart,
+        connect.NewConnectSuccess,
+        connect.NewConnectError,
+        delete.DeleteAsk,
+        delete.DeleteFailed,
+        viewer.OpenViewerAsk,
+        upload.UploadStart,
+        upload.UploadFile,
+        upload.UploadDone,
         module='health_orthanc', type_='model')
+    Pool.register(
+        connect.NewConnect,
+        delete.Delete,
+        viewer.OpenViewer,
+        upload.Upload,
+        module='health_orthanc', type_='wizard')

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: The GNU Health imaging suite contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-from datetime import datetime
-
 from trytond.model import Index, ModelSQL, ModelView, fields
-from trytond.transaction import Transaction
+from trytond.modules.health_imaging.request import now
+from trytond.pyson import Eval
+from trytond.transaction import Transaction, without_check_access
 
 
 class Audit(ModelSQL, ModelView):
@@ -14,7 +14,6 @@ class Audit(ModelSQL, ModelView):
     user = fields.Many2One('res.user', "User", readonly=True)
     event = fields.Selection([
             ('view', "Viewer Opened"),
-            ('preview', "Picture Opened"),
             ('attach', "Picture Attached"),
             ('upload', "Uploaded"),
             ('link', "Linked"),
@@ -27,6 +26,8 @@ class Audit(ModelSQL, ModelView):
     series_uid = fields.Char("Series UID", readonly=True)
     server = fields.Char("Server", readonly=True,
         help="The label that the server had.")
+    server_config = fields.Many2One(
+        'gnuhealth.orthanc.config', "Server Record", readonly=True)
     reason = fields.Text("Reason", readonly=True)
     detail = fields.Text("Detail", readonly=True)
 
@@ -34,33 +35,56 @@ class Audit(ModelSQL, ModelView):
     def __setup__(cls):
         super().__setup__()
         cls._order = [('date', 'DESC'), ('id', 'DESC')]
+        cls.study_uid.search_unaccented = False
+        cls.series_uid.search_unaccented = False
         t = cls.__table__()
         cls._sql_indexes.update({
                 Index(t, (t.date, Index.Range(order='DESC')),
                     (t.id, Index.Range(order='DESC'))),
                 Index(t, (t.study_uid, Index.Range())),
+                Index(t, (t.server_config, Index.Range()),
+                    (t.date, Index.Range(order='DESC'))),
                 })
 
     def get_rec_name(self, name):
-        return f'{self.event_string} {self.study_uid or ""}'.strip()
+        return ' '.join(filter(None, [self.event_string, self.study_uid]))
 
     @classmethod
     def search_rec_name(cls, name, clause):
         return [('study_uid', *clause[1:])]
 
     @classmethod
-    def log(cls, event, studies=(), series=None, reason=None, detail=None):
-        "Store who did what with each of the studies"
-        now = datetime.now().replace(microsecond=0)
-        with Transaction().set_context(_check_access=False):
-            return cls.create([{
-                        'date': now,
-                        'user': Transaction().user or None,
-                        'event': event,
-                        'patient': study.patient.id if study.patient else None,
-                        'study_uid': study.study_instance_UID,
-                        'series_uid': series.series_UID if series else None,
-                        'server': study.server_config.label,
-                        'reason': reason,
-                        'detail': detail,
-                        } for study in studies])
+    def view_attributes(cls):
+        return super().view_attributes() + [
+            ('//separator[@name="reason"]', 'states', {
+                    'invisible': ~Eval('reason'),
+                    }),
+            ]
+
+    @classmethod
+    @without_check_access
+    def log(cls, event, studies, series=None, **values):
+        "Store that the user did it with each of the studies"
+        cls.create([cls._values(
+                    event, study.server_config,
+                    patient=study.patient.id if study.patient else None,
+                    study_uid=study.study_instance_UID,
+                    series_uid=series.series_UID if series else None,
+                    **values) for study in studies])
+
+    @classmethod
+    @without_check_access
+    def log_server(cls, event, server, **values):
+        "Store that the user did it with the server"
+        cls.create([cls._values(event, server, **values)])
+
+    @classmethod
+    def _values(cls, event, server, **values):
+        return {
+            'date': now(),
+            'user': Transaction().user or None,
+            'event': event,
+            'server': server.label,
+            'server_config': server.id,
+            **values,
+            }

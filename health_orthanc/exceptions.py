@@ -1,10 +1,11 @@
 # SPDX-FileCopyrightText: The GNU Health imaging suite contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-from trytond.exceptions import UserError, UserWarning
+from trytond.exceptions import UserError
 from trytond.i18n import gettext
 from trytond.model.exceptions import AccessError, ValidationError
 
 from . import client
+from .secrets import SecretError
 
 
 class ServerURLError(ValidationError):
@@ -19,11 +20,19 @@ class OrthancServerError(UserError):
     pass
 
 
+class NoPictureError(UserError):
+    pass
+
+
 class NoResultError(UserError):
     pass
 
 
-class SignedResultWarning(UserWarning):
+class ReadonlyFieldError(AccessError):
+    pass
+
+
+class NoViewerError(UserError):
     pass
 
 
@@ -31,11 +40,12 @@ class UploadError(UserError):
     pass
 
 
-class DeleteError(UserError):
+class DeleteReasonError(UserError):
     pass
 
 
 _MESSAGES = [
+    (SecretError, 'msg_password_unreadable'),
     (client.CertificateError, 'msg_orthanc_certificate'),
     (client.Timeout, 'msg_orthanc_timeout'),
     (client.Unreachable, 'msg_orthanc_unreachable'),
@@ -49,7 +59,7 @@ _MESSAGES = [
 
 
 def explain(error, server):
-    """Return the sentence that tells a user what the client's error means.
+    """Return the sentence that tells a user what the error means.
 
     The server may be a record or the text that names it.
     """

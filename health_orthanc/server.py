@@ -1,6 +1,5 @@
 # SPDX-FileCopyrightText: The GNU Health imaging suite contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-from datetime import datetime
 from urllib.parse import urlsplit
 
 from sql import Table
@@ -8,6 +7,7 @@ from sql import Table
 from trytond.config import config
 from trytond.i18n import gettext
 from trytond.model import DeactivableMixin, ModelSQL, ModelView, Unique, fields
+from trytond.modules.health_imaging.request import now
 from trytond.pool import Pool
 from trytond.pyson import Eval
 from trytond.transaction import Transaction
@@ -207,10 +207,12 @@ class OrthancServer(DeactivableMixin, ModelSQL, ModelView):
             credentials = {'domain', 'user'} & values.keys()
             if credentials or values.get('password'):
                 values = {
-                    **values, 'validated': False, 'validation_message': None}
-                to_check += servers
+                    'validated': False, 'validation_message': None, **values}
+                if not values['validated']:
+                    to_check += servers
             new_args += [servers, values]
         super().write(*new_args)
+        to_check = [s for s in cls.browse(to_check) if s.active]
         if to_check:
             cls.__queue__.check_connection(to_check)
 
@@ -226,16 +228,9 @@ class OrthancServer(DeactivableMixin, ModelSQL, ModelView):
     @classmethod
     @ModelView.button
     def remove_config_server(cls, servers):
-        "Delete the servers, archive those whose studies are known here"
-        Study = Pool().get('gnuhealth.imaging_orthanc.study')
-        used, unused = [], []
-        for server in servers:
-            has_studies = Study.search([
-                    ('server_config', '=', server.id)], limit=1)
-            (used if has_studies else unused).append(server)
-        cls.write(used, {'active': False, 'validated': False})
-        cls.delete(unused)
-        return 'switch tree'
+        "Archive the servers and forget how to log in to them"
+        cls.write(servers, {'active': False, 'user': None})
+        cls._store_secret(servers, None)
 
     def get_client(self):
         """Return a client with the server's credentials.
@@ -257,25 +252,15 @@ class OrthancServer(DeactivableMixin, ModelSQL, ModelView):
             cls.write([server], values)
 
     def _check(self):
-        values = {'validated': False}
         try:
             with self.get_client() as client:
                 system = client.system()
-        except SecretError:
-            values['validation_message'] = gettext(
-                'health_orthanc.msg_password_unreadable',
-                server=self.rec_name)
-        except OrthancError as error:
-            values['validation_message'] = explain(error, self)
-        else:
-            values.update({
-                    'validated': True,
-                    'validation_message': None,
-                    'orthanc_name': system.get('Name'),
-                    'orthanc_version': system.get('Version'),
-                    'last_contact': datetime.now().replace(microsecond=0),
-                    })
-        return values
+        except (SecretError, OrthancError) as error:
+            return {
+                'validated': False,
+                'validation_message': explain(error, self),
+                }
+        return system_values(system)
 
     @classmethod
     def from_url(cls, url):
@@ -295,6 +280,23 @@ class OrthancServer(DeactivableMixin, ModelSQL, ModelView):
                             'active': False,
                             }])
         return servers[0]
+
+
+def system_values(system):
+    "Return what is to be stored of a server that answered so"
+    return {
+        'validated': True,
+        'validation_message': None,
+        'orthanc_name': clean(system.get('Name')),
+        'orthanc_version': clean(system.get('Version')),
+        'last_contact': now(),
+        }
+
+
+def clean(value, size=64):
+    "Return a short text without control characters, None if it is no text"
+    if isinstance(value, str):
+        return ''.join(c for c in value if c.isprintable())[:size] or None
 
 
 def check_url(url, label):

@@ -1,13 +1,16 @@
 # SPDX-FileCopyrightText: The GNU Health imaging suite contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-from sql import Column, Null
-from sql.functions import CharLength
+from sql import Null
 
+from trytond.i18n import gettext
 from trytond.model import Index, ModelSQL, ModelView, Unique, fields
+from trytond.modules.health_imaging.request import now
 from trytond.pool import Pool
+from trytond.pyson import Bool, Eval, If
 from trytond.transaction import Transaction
 
 from . import upgrade
+from .mirror import check_person_fields
 from .viewer import explorer_link, ohif_link, stone_link
 
 NEWEST = 'DESC NULLS LAST'
@@ -59,7 +62,10 @@ class Study(ModelSQL, ModelView):
     request = fields.Many2One(
         'gnuhealth.imaging.test.request', "Request", readonly=True)
     imaging_test = fields.Many2One(
-        'gnuhealth.imaging.test.result', "Result")
+        'gnuhealth.imaging.test.result', "Result",
+        domain=[
+            If(Bool(Eval('patient')), ('patient', '=', Eval('patient')), ()),
+            ])
     merge_id = fields.Char("Merge ID", readonly=True)
     merge_comment = fields.Char("Merge Comment")
     link_origin = fields.Selection([
@@ -85,6 +91,11 @@ class Study(ModelSQL, ModelView):
         fields.Char("Stone Viewer"), 'get_link')
     orthanc_explorer_link = fields.Function(
         fields.Char("Orthanc Explorer"), 'get_link')
+
+    # What a person may write; all else is what Orthanc says
+    _person_fields = {
+        'patient', 'imaging_test', 'to_verify', 'merge_comment', 'notes',
+        'series', 'server', 'server_config'}
 
     @classmethod
     def __setup__(cls):
@@ -126,6 +137,14 @@ class Study(ModelSQL, ModelView):
                 Index(t, (Index.Unaccent(t.patient_name),
                         Index.Similarity())),
                 })
+        not_missing = {
+            'invisible': Bool(Eval('missing_since')),
+            'depends': ['missing_since'],
+            }
+        cls._buttons.update({
+                'delete_study': not_missing.copy(),
+                'open_viewer': not_missing.copy(),
+                })
 
     @classmethod
     def __register__(cls, module):
@@ -137,6 +156,11 @@ class Study(ModelSQL, ModelView):
     @classmethod
     def default_to_verify(cls):
         return False
+
+    @fields.depends('imaging_test', 'patient')
+    def on_change_imaging_test(self):
+        if self.imaging_test and not self.patient:
+            self.patient = self.imaging_test.patient
 
     @classmethod
     def get_server(cls, studies, name):
@@ -183,19 +207,24 @@ class Study(ModelSQL, ModelView):
     def get_link(cls, studies, names):
         result = {name: {} for name in names}
         for study in studies:
-            base_url = study.server_config.link_base_url
-            links = {
-                'link_base_url': base_url,
-                'ohif_viewer_link': ohif_link(
-                    base_url, study.study_instance_UID),
-                'stone_viewer_link': stone_link(
-                    base_url, study.study_instance_UID),
-                'orthanc_explorer_link': explorer_link(
-                    base_url, 'study', study.orthanc_UID),
-                }
             for name in names:
-                result[name][study.id] = links[name]
+                if name == 'link_base_url':
+                    link = study.server_config.link_base_url
+                else:
+                    link = study.viewer_link(name.split('_')[0])
+                result[name][study.id] = link
         return result
+
+    def viewer_link(self, viewer):
+        "Return the address of the study in ohif, stone or orthanc (Explorer)"
+        if self.missing_since:
+            return None
+        base_url = self.server_config.link_base_url
+        if viewer == 'ohif':
+            return ohif_link(base_url, self.study_instance_UID)
+        if viewer == 'stone':
+            return stone_link(base_url, self.study_instance_UID)
+        return explorer_link(base_url, 'study', self.orthanc_UID)
 
     def get_rec_name(self, name):
         return ' '.join(filter(None, [
@@ -213,155 +242,93 @@ class Study(ModelSQL, ModelView):
             ('description', *clause[1:]),
             ]
 
-
-class Series(ModelSQL, ModelView):
-    "Study Series"
-    __name__ = 'gnuhealth.imaging_orthanc.study_series'
-
-    study = fields.Many2One(
-        'gnuhealth.imaging_orthanc.study', "Study", required=True,
-        readonly=True, ondelete='CASCADE')
-    orthanc_UID = fields.Char("Orthanc UID", required=True, readonly=True)
-    series_UID = fields.Char("Series UID", required=True, readonly=True)
-    series_number = fields.Char("Series No.", readonly=True)
-    series_description = fields.Char("Description", readonly=True)
-    modality = fields.Char("Modality", readonly=True)
-    body_part = fields.Char("Body Part", readonly=True)
-    series_date = fields.Date("Series Date", readonly=True)
-    series_time = fields.Time("Series Time", readonly=True)
-    station_name = fields.Char("Station", readonly=True)
-    instance_count = fields.Integer("Images", readonly=True)
-    last_update = fields.Char("Last Update", readonly=True)
-    missing_since = fields.DateTime("Missing since", readonly=True)
-    notes = fields.Text("Series notes")
-    instances = fields.One2Many(
-        'gnuhealth.imaging_orthanc.series_instances', 'series',
-        "Series Instance")
-    server = fields.Function(
-        fields.Char("Server"), 'get_server', searcher='search_server')
-    ohif_viewer_link = fields.Function(
-        fields.Char("OHIF Viewer"), 'get_link')
-    stone_viewer_link = fields.Function(
-        fields.Char("Stone Viewer"), 'get_link')
-
     @classmethod
-    def __setup__(cls):
-        super().__setup__()
-        cls.__access__.add('study')
-        cls._order = [
-            ('study', 'DESC'), ('series_number', 'ASC'), ('id', None)]
-        for name in ['orthanc_UID', 'series_UID', 'modality']:
-            getattr(cls, name).search_unaccented = False
-        t = cls.__table__()
-        cls._sql_constraints += [
-            ('study_orthanc_unique', Unique(t, t.study, t.orthanc_UID),
-                'health_orthanc.msg_series_unique'),
+    def view_attributes(cls):
+        return super().view_attributes() + [
+            ('/tree', 'visual', If(
+                    Bool(Eval('missing_since')), 'muted',
+                    If(Bool(Eval('to_verify')), 'warning', ''))),
             ]
-        cls._sql_indexes.update({
-                Index(t, (t.study, Index.Range())),
-                Index(t, (t.orthanc_UID, Index.Range())),
-                })
 
     @classmethod
-    def __register__(cls, module):
-        upgrade.remove_duplicates(
-            cls, module, ['study', 'orthanc_UID'], ['notes'])
-        super().__register__(module)
+    def create(cls, vlist):
+        vlist = [cls._link_server(v) for v in vlist]
+        return super().create(vlist)
 
     @classmethod
-    def order_series_number(cls, tables):
-        table, _ = tables[None]
-        # The number is text: without its length 10 would precede 2.
-        number = Column(table, 'series_number')
-        return [CharLength(number), number]
+    def _link_server(cls, values):
+        "Replace the URL of the server by the link to it"
+        if 'server' not in values:
+            return values
+        Server = Pool().get('gnuhealth.orthanc.config')
+        values = values.copy()
+        url = values.pop('server')
+        if url and not values.get('server_config'):
+            values['server_config'] = Server.from_url(url).id
+        return values
 
     @classmethod
-    def get_server(cls, series, name):
-        return {s.id: s.study.server_config.domain for s in series}
+    def write(cls, *args):
+        transaction = Transaction()
+        check_person_fields(args, cls._person_fields)
+        new_args, links = [], []
+        actions = iter(args)
+        for studies, values in zip(actions, actions):
+            if {'patient', 'imaging_test'} & values.keys() and (
+                    not transaction.context.get('orthanc_linking')):
+                values = cls._person_link(values)
+                links += studies
+            new_args += [studies, values]
+        super().write(*new_args)
+        if links:
+            cls._log_links(links)
 
     @classmethod
-    def search_server(cls, name, clause):
-        return [('study.server_config.domain', *clause[1:])]
+    def _person_link(cls, values):
+        "Complete what a person links; nobody else changes it from now on"
+        Result = Pool().get('gnuhealth.imaging.test.result')
+        values = {**values, 'link_origin': 'person', 'to_verify': False}
+        if 'imaging_test' in values:
+            result = values['imaging_test'] and Result(values['imaging_test'])
+            values['request'] = (
+                result.request.id if result and result.request else None)
+            if result and result.patient:
+                values.setdefault('patient', result.patient.id)
+        return values
 
     @classmethod
-    def get_link(cls, series, names):
-        result = {name: {} for name in names}
-        make = {
-            'ohif_viewer_link': ohif_link, 'stone_viewer_link': stone_link}
-        for serie in series:
-            study = serie.study
-            base_url = study.server_config.link_base_url
-            for name in names:
-                result[name][serie.id] = make[name](
-                    base_url, study.study_instance_UID, serie.series_UID)
-        return result
-
-    def get_rec_name(self, name):
-        return ' '.join(filter(None, [
-                    self.series_number, self.modality,
-                    self.series_description])) or self.series_UID
+    def _log_links(cls, studies):
+        Audit = Pool().get('gnuhealth.orthanc.audit')
+        studies = cls.browse(studies)
+        linked = [s for s in studies if s.patient or s.imaging_test]
+        Audit.log('link', linked)
+        Audit.log('unlink', [s for s in studies if s not in linked])
 
     @classmethod
-    def search_rec_name(cls, name, clause):
-        return [('series_description', *clause[1:])]
-
-
-class Instance(ModelSQL, ModelView):
-    "Series Instance"
-    __name__ = 'gnuhealth.imaging_orthanc.series_instances'
-
-    series = fields.Many2One(
-        'gnuhealth.imaging_orthanc.study_series', "Series", required=True,
-        readonly=True, ondelete='CASCADE')
-    orthanc_UID = fields.Char("Orthanc UID", required=True, readonly=True)
-    sop_instance_UID = fields.Char(
-        "SOP Instance UID", required=True, readonly=True)
-    sop_class_UID = fields.Char("SOP Class UID", readonly=True)
-    instance_number = fields.Integer("Instance Number", readonly=True)
-    image_position_patient = fields.Char("Image Position", readonly=True)
-    rows = fields.Integer("Rows", readonly=True)
-    columns = fields.Integer("Columns", readonly=True)
-    number_of_frames = fields.Integer("Number of Frames", readonly=True)
-    server = fields.Function(
-        fields.Char("Server"), 'get_server', searcher='search_server')
+    @ModelView.button_action('health_orthanc.wizard_delete_study')
+    def delete_study(cls, studies):
+        pass
 
     @classmethod
-    def __setup__(cls):
-        super().__setup__()
-        cls.__access__.add('series')
-        cls._order = [('instance_number', 'ASC'), ('id', None)]
-        for name in ['orthanc_UID', 'sop_instance_UID', 'sop_class_UID']:
-            getattr(cls, name).search_unaccented = False
-        t = cls.__table__()
-        cls._sql_constraints += [
-            ('series_orthanc_unique', Unique(t, t.series, t.orthanc_UID),
-                'health_orthanc.msg_instance_unique'),
-            ]
-        cls._sql_indexes.update({
-                Index(t, (t.series, Index.Range())),
-                Index(t, (t.orthanc_UID, Index.Range())),
-                })
+    @ModelView.button_action('health_orthanc.wizard_open_viewer_study')
+    def open_viewer(cls, studies):
+        pass
+
+    def describe(self):
+        "Return whose study it is and how much of it there is"
+        return gettext(
+            'health_orthanc.msg_study_description',
+            study=self.rec_name,
+            patient=(self.patient.rec_name if self.patient
+                else self.patient_name or ''),
+            patient_id=self.patient_id or '',
+            server=self.server_config.rec_name,
+            series=self.series_count or len(self.series),
+            images=self.instance_count or 0)
 
     @classmethod
-    def __register__(cls, module):
-        upgrade.remove_duplicates(
-            cls, module, ['series', 'orthanc_UID'], [])
-        super().__register__(module)
-
-    @classmethod
-    def get_server(cls, instances, name):
-        return {
-            i.id: i.series.study.server_config.domain for i in instances}
-
-    @classmethod
-    def search_server(cls, name, clause):
-        return [('series.study.server_config.domain', *clause[1:])]
-
-    def get_rec_name(self, name):
-        if self.instance_number is not None:
-            return str(self.instance_number)
-        return self.sop_instance_UID
-
-    @classmethod
-    def search_rec_name(cls, name, clause):
-        return [('sop_instance_UID', *clause[1:])]
+    def mark_missing(cls, studies):
+        "Note that Orthanc does not hold the studies any more"
+        Series = Pool().get('gnuhealth.imaging_orthanc.study_series')
+        Series.mark_missing([s for study in studies for s in study.series])
+        cls.write(studies, {'missing_since': now()})

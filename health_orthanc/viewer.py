@@ -3,6 +3,13 @@
 import re
 from urllib.parse import quote
 
+from trytond.i18n import gettext
+from trytond.model import ModelView, fields
+from trytond.pool import Pool
+from trytond.wizard import Button, StateAction, StateView, Wizard
+
+from .exceptions import NoViewerError
+
 # PS3.5 section 9.1: digits and dots, at most 64 characters
 _UID = re.compile(r'[0-9.]{1,64}')
 
@@ -41,3 +48,48 @@ def stone_link(base_url, study_uid, series_uid=None):
     if _uid(series_uid):
         link += f'&series={_uid(series_uid)}'
     return link
+
+
+class OpenViewerAsk(ModelView):
+    "Open Viewer"
+    __name__ = 'gnuhealth.orthanc.open_viewer.ask'
+
+    viewer = fields.Selection([
+            ('ohif', "OHIF"),
+            ('stone', "Stone"),
+            ('explorer', "Orthanc Explorer"),
+            ], "Viewer", required=True, sort=False)
+
+    @classmethod
+    def default_viewer(cls):
+        return 'ohif'
+
+
+class OpenViewer(Wizard):
+    "Open Viewer"
+    __name__ = 'gnuhealth.orthanc.open_viewer'
+
+    start = StateView(
+        'gnuhealth.orthanc.open_viewer.ask',
+        'health_orthanc.open_viewer_ask_view_form', [
+            Button("Cancel", 'end', 'tryton-cancel'),
+            Button("Open", 'open_', 'tryton-ok', default=True),
+            ])
+    open_ = StateAction('health_orthanc.act_viewer')
+
+    def do_open_(self, action):
+        Audit = Pool().get('gnuhealth.orthanc.audit')
+        viewer = self.start.viewer
+        url = self.record.viewer_link(viewer)
+        if not url:
+            raise NoViewerError(gettext(
+                    'health_orthanc.msg_no_viewer_link',
+                    record=self.record.rec_name))
+        study, series = self.record, None
+        if self.model.__name__ == 'gnuhealth.imaging_orthanc.study_series':
+            study, series = self.record.study, self.record
+        Audit.log(
+            'view', [study], series=series,
+            detail=self.start.viewer_string)
+        action['url'] = url
+        return action, {}
