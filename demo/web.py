@@ -95,6 +95,8 @@ OHIF_CONFIG = {
     'showWarningMessageForCrossOrigin': False,
     'maxNumberOfWebWorkers': 2,
     'investigationalUseDialog': {'option': 'never'},
+    # no guided tour over the pictures
+    'customizationService': {'ohif.tours': {'$set': []}},
     'defaultDataSourceName': 'orthanc',
     'dataSources': [{
             'namespace':
