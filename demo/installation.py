@@ -115,14 +115,28 @@ class Installation:
         # what is half done is never taken for a database
         name = state.database if exists else f'{state.database}-new'
         path = state.database_folder / f'{name}.sqlite'
+        if not exists:
+            path.unlink(missing_ok=True)
+            path.touch(mode=0o600)
+        self.run_admin(programs, name, new=not exists)
+        if not exists:
+            # readers and the one writer then do not wait for each other
+            with sqlite3.connect(path) as connection:
+                connection.execute('PRAGMA journal_mode = WAL')
+            connection.close()
+            path.rename(state.database_file)
+        state.stamp('database', stamp)
+        return "Database " + ("updated" if exists else "created")
+
+    def run_admin(self, programs, name, new):
+        """Install the modules in the database, or update them."""
+        state = self.state
         command = [
             state.python, state.venv / 'bin' / 'trytond-admin',
             '-c', state.trytond_config, '-d', name,
             '--activate-dependencies', '-u', *MODULES]
         environment = {**os.environ, 'PYTHONWARNINGS': 'ignore'}
-        if not exists:
-            path.unlink(missing_ok=True)
-            path.touch(mode=0o600)
+        if new:
             command += ['--email', 'admin@example.org', '--password']
             password = write_private(
                 state.run / 'admin.password', self.secrets['admin'])
@@ -134,15 +148,7 @@ class Installation:
         if not ok:
             raise StepError(
                 "The database could not be "
-                f"{'updated' if exists else 'created'} (log: {log}).")
-        if not exists:
-            # readers and the one writer then do not wait for each other
-            with sqlite3.connect(path) as connection:
-                connection.execute('PRAGMA journal_mode = WAL')
-            connection.close()
-            path.rename(state.database_file)
-        state.stamp('database', stamp)
-        return "Database " + ("updated" if exists else "created")
+                f"{'created' if new else 'updated'} (log: {log}).")
 
     def hospital_step(self, programs):
         return Step('hospital', lambda: self.make_hospital(programs),
