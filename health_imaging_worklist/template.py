@@ -42,7 +42,7 @@ class WorklistTemplate(DeactivableMixin, ModelSQL, ModelView):
         help="dump2dcm: the text is a dump as dcmtk's dump2dcm reads it.\n"
         "json: the text is a JSON object of DICOM keywords.")
     charset = fields.Char(
-        "Charset", autocomplete='autocomplete_charset',
+        "Charset",
         help="The Specific Character Set (0008,0005) of the items: "
         "ISO_IR 192 (UTF-8), ISO_IR 100, GBK, ...\n"
         "Separate several by backslashes.")
