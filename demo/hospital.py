@@ -30,7 +30,7 @@ def connect(installation):
         installation.secrets['admin'])
 
 
-def one(name, domain, **values):
+def one(name, domain, /, **values):
     """Return the record of the domain; make it if there is none."""
     Class = Model.get(name)
     found = Class.find(domain, limit=1)
@@ -85,13 +85,16 @@ def make_users(company, secrets):
 
 
 def join(user, company, groups):
-    if company not in user.companies:
-        user.companies.append(company)
+    # a record of proteus belongs to one list: take new ones
+    def add(records, wanted):
+        present = {record.id for record in records}
+        for record in wanted:
+            if record.id not in present:
+                records.append(type(record)(record.id))
+
+    add(user.companies, [company])
     user.company = company
-    present = {group.id for group in user.groups}
-    for group in groups:
-        if group.id not in present:
-            user.groups.append(Model.get('res.group')(group.id))
+    add(user.groups, groups)
     user.save()
 
 

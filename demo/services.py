@@ -357,7 +357,7 @@ class Cron(TrytonProgram):
     start_limit = 120
 
     def command(self):
-        return [*self.program('trytond-cron'), '-v']
+        return [*self.program('trytond-cron'), '-vv']
 
     def ready(self):
         return 'start thread for' in self.log()
