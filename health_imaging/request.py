@@ -62,11 +62,13 @@ class ImagingRequest(GuardedWorkflow, ModelSQL, ModelView):
         states=_open_only,
         help="The health professional who requests the study.")
     referring_professional = fields.Many2One(
-        'gnuhealth.healthprofessional', "Referring Prof", states=_open_only,
+        'gnuhealth.healthprofessional', "Referring Prof",
+        ondelete='RESTRICT', states=_open_only,
         help="The health professional who referred the patient.\n"
         "Leave empty if it is the one who requests the study.")
     institution = fields.Many2One(
-        'gnuhealth.institution', "Institution", states=_open_only,
+        'gnuhealth.institution', "Institution", ondelete='RESTRICT',
+        states=_open_only,
         help="Where the study is done.")
     scheduled_date = fields.DateTime(
         "Scheduled", states=_open_only,
@@ -148,6 +150,7 @@ class ImagingRequest(GuardedWorkflow, ModelSQL, ModelView):
 
     @classmethod
     def __register__(cls, module):
+        upgrade.from_5_0(cls, module)
         upgrade.request_columns(cls, module)
         super().__register__(module)
 

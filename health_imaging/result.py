@@ -31,7 +31,8 @@ class ImagingResult(GuardedWorkflow, ModelSQL, ModelView):
 
     number = fields.Char("Number", readonly=True)
     patient = fields.Many2One(
-        'gnuhealth.patient', "Patient", states=_from_request)
+        'gnuhealth.patient', "Patient", ondelete='RESTRICT',
+        states=_from_request)
     date = fields.DateTime("Date", required=True, states=_not_signed)
     request = fields.Many2One(
         'gnuhealth.imaging.test.request', "Request Info", readonly=True)
@@ -44,7 +45,8 @@ class ImagingResult(GuardedWorkflow, ModelSQL, ModelView):
         'gnuhealth.healthprofessional', "Evaluated by", required=True,
         states=_not_signed)
     institution = fields.Many2One(
-        'gnuhealth.institution', "Institution", states=_not_signed)
+        'gnuhealth.institution', "Institution", ondelete='RESTRICT',
+        states=_not_signed)
     comment = fields.Text("Additional Information", states=_not_signed)
     images = fields.One2Many(
         'ir.attachment', 'resource', "Images", states=_not_signed)
@@ -63,6 +65,7 @@ class ImagingResult(GuardedWorkflow, ModelSQL, ModelView):
             ], "State", required=True, readonly=True, sort=False)
     signed_by = fields.Many2One(
         'gnuhealth.healthprofessional', "Signed by", readonly=True,
+        ondelete='RESTRICT',
         states={
             'invisible': Eval('state') != 'signed',
             'required': Eval('state') == 'signed',
@@ -92,7 +95,6 @@ class ImagingResult(GuardedWorkflow, ModelSQL, ModelView):
                 'health_imaging.msg_result_number_unique'))
         cls._sql_indexes.update({
                 Index(t, (t.patient, Index.Range()), (t.date, Index.Range())),
-                Index(t, (t.request, Index.Range())),
                 Index(t, (t.date, Index.Range())),
                 Index(t, (t.order, Index.Similarity())),
                 })

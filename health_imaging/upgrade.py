@@ -5,9 +5,10 @@
 Each step runs before the model's table is updated, since Tryton would fill
 a new column of old rows with the default of new ones.
 """
-from sql import Null
+from sql import Literal, Null
 
 from trytond import backend
+from trytond.pool import Pool
 from trytond.transaction import Transaction
 
 
@@ -42,3 +43,96 @@ def request_columns(Model, module):
 def result_columns(Model, module):
     _add_column(Model, module, 'institution')
     _add_column(Model, module, 'state', lambda table: 'reported')
+
+
+# What GNU Health 5.0 lets everyone use who has these rights on the models,
+# and now is for groups
+_granted = [
+    ('patient_imaging_test_request', 'ir.action.wizard',
+        'gnuhealth.imaging.test.request', 'perm_create'),
+    ('image_request_button', 'ir.model.button',
+        'gnuhealth.imaging.test.request', 'perm_write'),
+    ('image_generateresults_button', 'ir.model.button',
+        'gnuhealth.imaging.test.result', 'perm_create'),
+    ('wizard_generate_result', 'ir.action.wizard',
+        'gnuhealth.imaging.test.result', 'perm_create'),
+    ('imaging_result_report', 'ir.action.report',
+        'gnuhealth.imaging.test.result', 'perm_read'),
+    ]
+_shipped_groups = [
+    ('health', 'group_health_doctor'),
+    ('health_imaging', 'group_health_imaging'),
+    ('health_imaging', 'group_health_imaging_admin'),
+    ]
+
+
+def from_5_0(Model, module):
+    "Called with the request's model before its table is updated"
+    if (not backend.TableHandler.table_exist(Model._table)
+            or Model.__table_handler__(module).column_exist('institution')):
+        return
+    _grant_own_groups()
+    _forget_demo_password()
+
+
+def _grant_own_groups():
+    "Keep the groups a hospital made able to do what they could before"
+    shipped = {_record(*name) for name in _shipped_groups}
+    for fs_id, kind, model, right in _granted:
+        record = _record('health_imaging', fs_id)
+        if record is None:
+            continue
+        for group in _groups_with(model, right) - shipped:
+            _grant(kind, record, group)
+
+
+def _forget_demo_password():
+    "Nobody logs in with a published password, unless a hospital uses it"
+    user = _record('health_imaging', 'user_demo_imaging')
+    table = Pool().get('res.user').__table__()
+    cursor = Transaction().connection.cursor()
+    cursor.execute(*table.update(
+            columns=[table.password_hash], values=[Null],
+            where=(table.id == user) & (table.active == Literal(False))))
+
+
+def _record(module, fs_id):
+    data = Pool().get('ir.model.data').__table__()
+    cursor = Transaction().connection.cursor()
+    cursor.execute(*data.select(
+            data.db_id,
+            where=(data.module == module) & (data.fs_id == fs_id)))
+    row = cursor.fetchone()
+    return row[0] if row else None
+
+
+def _groups_with(name, right):
+    pool = Pool()
+    access = pool.get('ir.model.access').__table__()
+    model = pool.get('ir.model').__table__()
+    cursor = Transaction().connection.cursor()
+    cursor.execute(*access.join(model, condition=access.model == model.id)
+        .select(
+            access.group,
+            where=(model.model == name)
+            & (access.group != Null)
+            & (access.active == Literal(True))
+            & (getattr(access, right) == Literal(True))))
+    return {group for group, in cursor}
+
+
+def _grant(kind, record, group):
+    pool = Pool()
+    cursor = Transaction().connection.cursor()
+    if kind == 'ir.model.button':
+        table = pool.get('ir.model.button-res.group').__table__()
+        columns, values = [table.button, table.active], [record, True]
+    else:
+        action = pool.get(kind).__table__()
+        cursor.execute(*action.select(
+                action.action, where=action.id == record))
+        record, = cursor.fetchone()
+        table = pool.get('ir.action-res.group').__table__()
+        columns, values = [table.action], [record]
+    cursor.execute(*table.insert(
+            columns=columns + [table.group], values=[values + [group]]))

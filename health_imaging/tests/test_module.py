@@ -561,7 +561,11 @@ class HealthImagingTestCase(ModuleTestCase):
         User = pool.get('res.user')
         user = User(ModelData.get_id('health_imaging', 'user_demo_imaging'))
         self.assertFalse(user.active)
-        self.assertFalse(user.password_hash)
+        table = User.__table__()
+        cursor = Transaction().connection.cursor()
+        cursor.execute(*table.select(
+                table.password_hash, where=table.id == user.id))
+        self.assertEqual(cursor.fetchone(), (None,))
 
 
 del ModuleTestCase
