@@ -3,8 +3,8 @@
 from trytond.pool import Pool
 
 from . import (
-    audit, connect, delete, legacy, patient, result, series, server, study,
-    sync, upload, viewer)
+    audit, connect, delete, ir, legacy, matching, patient, result, series,
+    server, study, sync, upload, viewer)
 
 
 def register():
@@ -21,6 +21,14 @@ def register():
         sync.Cursor,
         sync.Run,
         sync.Quarantine,
+        sync.Server,
+        sync.Study,
+        sync.FullSynchronizeStart,
+        sync.GetNewStudiesStart,
+        matching.Study,
+        matching.Request,
+        matching.Patient,
+        ir.Cron,
         connect.NewConnectStart,
         connect.NewConnectSuccess,
         connect.NewConnectError,
@@ -36,4 +44,6 @@ def register():
         delete.Delete,
         viewer.OpenViewer,
         upload.Upload,
+        sync.FullSynchronize,
+        sync.GetNewStudies,
         module='health_orthanc', type_='wizard')

@@ -24,7 +24,7 @@ _INT4 = 2 ** 31 - 1
 _UNWANTED = re.compile(r'[\x00-\x1f\x7f-\x9f\ud800-\udfff]+')
 _DATE = re.compile(r'(\d{4})([.\-/]?)(\d{2})\2(\d{2})(?!\d)')
 _TIME = re.compile(
-    r'(\d{2})(?::?(\d{2})(?::?(\d{2})(?:\.(\d{1,6}))?)?)?(?!\d)')
+    r'(\d{2})(?::?(\d{2})(?::?(\d{2})(?:\.\d*)?)?)?(?!\d)')
 _INTEGER = re.compile(r'[+-]?\d{1,12}\Z')
 
 
@@ -94,15 +94,14 @@ def parse_date(value):
 
 
 def parse_time(value):
-    "TM, also with colons, as a time; a leap second counts as the 59th"
+    "TM, also with colons, as a time in full seconds"
     match = _TIME.match(first(value) or '')
     if match:
-        hour, minute, second, fraction = match.groups(default='0')
+        hour, minute, second = map(int, match.groups(default='0'))
+        if second == 60:    # a leap second
+            second = 59
         try:
-            return dt.time(
-                int(hour), int(minute), min(int(second), 59)
-                if int(second) == 60 else int(second),
-                int(fraction.ljust(6, '0')))
+            return dt.time(hour, minute, second)
         except ValueError:
             pass
 

@@ -1,0 +1,125 @@
+# SPDX-FileCopyrightText: The GNU Health imaging suite contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Compare what the mirror holds of a server with what the server holds."""
+import datetime as dt
+
+from sql import Null
+from sql.aggregate import Count
+
+from trytond.pool import Pool
+from trytond.transaction import Transaction
+
+from .rows import delete_rows, update_rows
+
+__all__ = ['Census', 'LEVELS', 'fingerprint']
+
+# Levels of the mirror and what Orthanc's statistics call their number
+LEVELS = {
+    'study': 'CountStudies',
+    'series': 'CountSeries',
+    'instance': 'CountInstances',
+    }
+
+
+def fingerprint(mark, statistics):
+    """What changes with whatever is added to or deleted from an Orthanc.
+
+    An addition raises the number of the last change, a deletion lowers a
+    count.
+    """
+    values = [*mark]
+    values += [statistics.get(n) for n in [
+            'CountPatients', *LEVELS.values(), 'TotalDiskSize']]
+    return '|'.join(map(str, values))
+
+
+class Census:
+    "Counts and identifiers of a server's resources in the mirror"
+
+    def __init__(self, server_id):
+        pool = Pool()
+        self.server_id = server_id
+        self.Patient = pool.get('gnuhealth.orthanc.patient')
+        self.Study = pool.get('gnuhealth.imaging_orthanc.study')
+        self.Series = pool.get('gnuhealth.imaging_orthanc.study_series')
+        self.Instance = pool.get('gnuhealth.imaging_orthanc.series_instances')
+
+    def _tables(self, level):
+        "The table of a level, what it is joined to, and the condition"
+        study = self.Study.__table__()
+        where = study.server_config == self.server_id
+        if level == 'study':
+            return study, study, where
+        series = self.Series.__table__()
+        where &= study.missing_since == Null
+        joined = study.join(series, condition=series.study == study.id)
+        if level == 'series':
+            return series, joined, where
+        instance = self.Instance.__table__()
+        where &= series.missing_since == Null
+        return instance, joined.join(
+            instance, condition=instance.series == series.id), where
+
+    def count(self, level):
+        "How many there are, without those that are missing"
+        table, joined, where = self._tables(level)
+        if level != 'instance':
+            where &= table.missing_since == Null
+        cursor = Transaction().connection.cursor()
+        cursor.execute(*joined.select(Count(table.id), where=where))
+        count, = cursor.fetchone()
+        return count
+
+    def compare(self, level, ids):
+        """Mark what Orthanc has no more as missing, delete such instances.
+
+        Parameters
+        ----------
+        level : str
+        ids : list of str
+            Orthanc's identifiers of that level.
+
+        Returns
+        -------
+        tuple of (list of str, int)
+            The identifiers that the mirror lacks or has as missing, and how
+            many are gone.
+        """
+        table, joined, where = self._tables(level)
+        columns = [table.id, table.orthanc_UID]
+        if level != 'instance':
+            where &= table.missing_since == Null
+        cursor = Transaction().connection.cursor()
+        cursor.execute(*joined.select(*columns, where=where))
+        there = set(ids)
+        known, gone = set(), []
+        for id_, uid in cursor:
+            if uid in there:
+                known.add(uid)
+            else:
+                gone.append(id_)
+        if level == 'instance':
+            delete_rows(self.Instance, gone)
+        else:
+            since = dt.datetime.now().replace(microsecond=0)
+            Model = self.Study if level == 'study' else self.Series
+            update_rows(
+                Model, ['missing_since'], [[id_, since] for id_ in gone])
+        return [id_ for id_ in ids if id_ not in known], len(gone)
+
+    def mark_patients(self):
+        "A patient none of whose studies is there any more is missing"
+        patient = self.Patient.__table__()
+        study = self.Study.__table__()
+        cursor = Transaction().connection.cursor()
+        since = dt.datetime.now().replace(microsecond=0)
+        present = study.select(
+            study.orthanc_patient,
+            where=(study.server_config == self.server_id)
+            & (study.missing_since == Null)
+            & (study.orthanc_patient != Null))
+        cursor.execute(*patient.update(
+                [patient.missing_since], [since],
+                where=(patient.server == self.server_id)
+                & (patient.missing_since == Null)
+                & ~patient.id.in_(present)))

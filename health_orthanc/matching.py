@@ -1,0 +1,387 @@
+# SPDX-FileCopyrightText: The GNU Health imaging suite contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which request, result and patient a study belongs to.
+
+The rules, in this order:
+
+1. A request whose merge id equals the study's StudyInstanceUID.
+2. A request whose merge id equals another tag of the study or the PatientID,
+   for modalities that cannot hand the StudyInstanceUID on.
+3. The accession number is the order's and the PatientID is the PUID of its
+   patient, and one open line of the order fits by modality.
+4. The PatientID is a patient's PUID: the patient only.
+
+Nothing is linked across a contradiction: when the PatientID is another
+patient's PUID, or the birth dates differ. A PatientID that nobody has links
+by the first two rules and is marked to be verified. What a person linked is
+left alone.
+"""
+from collections import defaultdict
+
+from sql import Null
+
+from trytond.pool import Pool, PoolMeta
+from trytond.transaction import Transaction
+
+from . import mapping
+from .rows import select_rows, update_rows
+
+__all__ = ['Candidate', 'LINKS', 'Matcher']
+
+# The columns of a study that the rules fill
+LINKS = [
+    'patient', 'request', 'imaging_test', 'link_origin', 'to_verify',
+    'merge_id']
+AUTOMATIC = {None, 'uid', 'tag', 'accession', 'puid'}
+_MERGE_IDS = '_orthanc_merge_ids'
+
+
+class Candidate:
+    """A study whose links are looked for.
+
+    Parameters
+    ----------
+    row : dict
+        The columns of LINKS, id, server_config, orthanc_patient,
+        study_instance_UID, patient_id, accession_number and modalities.
+    study : dict
+        Orthanc's answer about it.
+    birth_date : date
+        The patient's, as the study tells it.
+    """
+
+    def __init__(self, row, study, birth_date):
+        self.row = row
+        self.study = study
+        self.birth_date = birth_date
+        self.links = {name: row[name] for name in LINKS}
+        self.links['to_verify'] = bool(row['to_verify'])
+        self.before = dict(self.links)
+
+    @property
+    def open(self):
+        "The rules may fill something"
+        links = self.links
+        if links['link_origin'] not in AUTOMATIC:
+            return False
+        if links['link_origin'] is None and (
+                links['patient'] or links['imaging_test']):
+            return False
+        return not (links['request'] and links['imaging_test'])
+
+    @property
+    def modalities(self):
+        return set((self.row['modalities'] or '').split(', ')) - {''}
+
+
+def tag_values(study):
+    "StudyInstanceUID first, then all other texts of the study that can be ids"
+    tags = mapping.tags_of(study)
+    patient = mapping.tags_of(study, 'PatientMainDicomTags')
+    values = [tags.get('StudyInstanceUID'), patient.get('PatientID')]
+    values += [v for k, v in sorted(tags.items()) if k != 'StudyInstanceUID']
+    result = []
+    for value in map(mapping.clean, values):
+        if value and len(value) <= 64 and value not in result:
+            result.append(value)
+    return result
+
+
+class Matcher:
+    "Link many studies by a constant number of statements"
+
+    def __init__(self):
+        pool = Pool()
+        self.Study = pool.get('gnuhealth.imaging_orthanc.study')
+        self.OrthancPatient = pool.get('gnuhealth.orthanc.patient')
+        self.Server = pool.get('gnuhealth.orthanc.config')
+        self.Request = pool.get('gnuhealth.imaging.test.request')
+        # without health_imaging_worklist there are no merge ids
+        self.has_worklist = 'merge_id' in self.Request._fields
+
+    def match(self, candidates):
+        "Link what can be linked and return how many studies got a request"
+        candidates = [c for c in candidates if c.open]
+        if not candidates:
+            return 0
+        self._load(candidates)
+        self._link_orthanc_patients()
+        merge_ids = frozenset(self.by_merge_id)
+        with Transaction().set_context({_MERGE_IDS: merge_ids}):
+            for candidate in candidates:
+                self._link(candidate)
+        update_rows(self.Study, LINKS, [
+                [c.row['id'], *(c.links[n] for n in LINKS)]
+                for c in candidates if c.links != c.before])
+        linked = [c for c in candidates
+            if c.links['request'] and not c.before['request']]
+        self._finish_worklist({c.links['request'] for c in linked})
+        return len(linked)
+
+    def _load(self, candidates):
+        "Read all that the candidates may be linked to"
+        rows = [c.row for c in candidates]
+        merge_ids = {v for c in candidates for v in tag_values(c.study)}
+        self._load_requests(
+            merge_ids,
+            {r['accession_number'] for r in rows} - {None},
+            {r['request'] for r in rows} - {None})
+        self._load_orthanc_patients(
+            {r['orthanc_patient'] for r in rows} - {None})
+        self._load_patients({r['patient_id'] for r in rows} - {None})
+
+    def _load_requests(self, merge_ids, orders, known):
+        pool = Pool()
+        request = self.Request.__table__()
+        test = pool.get('gnuhealth.imaging.test').__table__()
+        type_ = pool.get('gnuhealth.imaging.test.type').__table__()
+        cursor = Transaction().connection.cursor()
+        where = request.request.in_(list(orders) or [None])
+        where |= request.id.in_(list(known) or [-1])
+        names = ['id', 'order', 'patient', 'state', 'modality']
+        columns = [
+            request.id, request.request, request.patient, request.state,
+            type_.code]
+        if self.has_worklist:
+            where |= request.merge_id.in_(list(merge_ids) or [None])
+            names += ['merge_id', 'status']
+            columns += [request.merge_id, request.worklist_status]
+        cursor.execute(*request
+            .join(test, condition=request.requested_test == test.id)
+            .join(type_, condition=test.test_type == type_.id)
+            .select(*columns, where=where))
+        self.requests, self.by_merge_id = {}, {}
+        self.by_order = defaultdict(list)
+        for values in cursor.fetchall():
+            line = {'merge_id': None, 'status': None}
+            line.update(zip(names, values))
+            self.requests[line['id']] = line
+            if line['merge_id']:
+                self.by_merge_id[line['merge_id']] = line
+            self.by_order[line['order']].append(line)
+
+        self.results, self.taken = {}, set()
+        if self.requests:
+            ids = list(self.requests)
+            result = pool.get('gnuhealth.imaging.test.result').__table__()
+            cursor.execute(*result.select(
+                    result.request, result.id,
+                    where=result.request.in_(ids), order_by=result.id.desc))
+            self.results.update(cursor.fetchall())
+            study = self.Study.__table__()
+            cursor.execute(*study.select(
+                    study.request, where=study.request.in_(ids)))
+            self.taken.update(id_ for id_, in cursor.fetchall())
+
+    def _load_orthanc_patients(self, ids):
+        table = self.OrthancPatient.__table__()
+        self.orthanc_patients = {r['id']: r for r in select_rows(
+                table, ['id', 'ident', 'bd', 'patient', 'link_origin'],
+                table.id.in_(list(ids) or [-1]))}
+
+    def _load_patients(self, puids):
+        "Patients by PUID, and those of the requests, with their birth dates"
+        pool = Pool()
+        patient = pool.get('gnuhealth.patient').__table__()
+        party = pool.get('party.party').__table__()
+        cursor = Transaction().connection.cursor()
+        ids = {r['patient'] for r in self.requests.values()}
+        ids.update(p['patient'] for p in self.orthanc_patients.values())
+        cursor.execute(*patient
+            .join(party, condition=patient.party == party.id)
+            .select(
+                patient.id, party.ref, party.dob, party.est_dob,
+                where=party.ref.in_(list(puids) or [None])
+                | patient.id.in_(list(ids - {None}) or [-1])))
+        self.by_puid, self.births = {}, {}
+        for id_, puid, birth, estimated in cursor.fetchall():
+            self.by_puid[puid] = id_
+            self.births[id_] = None if estimated else birth
+
+    def _owner(self, candidate):
+        "The patient whose the study's PatientID is, if any"
+        known = self.orthanc_patients.get(candidate.row['orthanc_patient'])
+        if known and known['link_origin'] == 'person' and known['patient']:
+            return known['patient']
+        return self.by_puid.get(candidate.row['patient_id'])
+
+    def _same_birth(self, patient, birth_date):
+        known = self.births.get(patient)
+        return not (known and birth_date and known != birth_date)
+
+    def _link(self, candidate):
+        links = candidate.links
+        if links['request']:
+            links['imaging_test'] = (
+                links['imaging_test'] or self.results.get(links['request']))
+            return
+        owner = self._owner(candidate)
+        line, origin = self._find_line(candidate, owner)
+        if line:
+            patient = line['patient']
+            if ((owner and owner != patient)
+                    or not self._same_birth(patient, candidate.birth_date)):
+                # A person decides, with both in view.
+                links['to_verify'] = True
+                return
+            links.update({
+                    'request': line['id'],
+                    'patient': patient,
+                    'imaging_test': self.results.get(line['id']),
+                    'link_origin': origin,
+                    'to_verify': not owner and (
+                        candidate.row['patient_id'] != line['merge_id']),
+                    })
+            self.taken.add(line['id'])
+        elif owner and self._same_birth(owner, candidate.birth_date):
+            links.update({
+                    'patient': owner,
+                    'link_origin': 'puid',
+                    })
+
+    def _find_line(self, candidate, owner):
+        "The order line of a study, and by what it was found"
+        row = candidate.row
+        merge_id = self.Study.get_merge_id(
+            candidate.study, self.Server(row['server_config']))
+        if merge_id:
+            candidate.links['merge_id'] = merge_id
+            line = self.by_merge_id.get(merge_id)
+            if line:
+                same = merge_id == row['study_instance_UID']
+                return line, 'uid' if same else 'tag'
+        lines = [line
+            for line in self.by_order.get(row['accession_number'], [])
+            if owner and line['patient'] == owner
+            and line['id'] not in self.taken
+            and line['state'] in {'requested', 'done'}
+            and line['status'] != 'canceled'
+            and (not candidate.modalities
+                or line['modality'] in candidate.modalities)]
+        if len(lines) == 1:
+            return lines[0], 'accession'
+        return None, None
+
+    def _link_orthanc_patients(self):
+        "Link the server's patients whose PatientID is a PUID"
+        updates = []
+        for row in self.orthanc_patients.values():
+            if row['patient'] or row['link_origin']:
+                continue
+            owner = self.by_puid.get(row['ident'])
+            if owner and self._same_birth(owner, row['bd']):
+                updates.append([row['id'], owner, 'puid'])
+        update_rows(self.OrthancPatient, ['patient', 'link_origin'], updates)
+
+    def _finish_worklist(self, requests):
+        "The images are there: no modality need ask for the item any more"
+        update_rows(self.Request, ['worklist_status'], [
+                [id_, 'done'] for id_ in requests
+                if self.requests[id_]['status'] == 'todo'])
+
+    @classmethod
+    def match_rows(cls, make_clause):
+        """Link studies that are in the mirror already.
+
+        Parameters
+        ----------
+        make_clause : function
+            Returns the condition for a table of studies.
+        """
+        matcher = cls()
+        study = matcher.Study.__table__()
+        rows = select_rows(study, [
+                'id', 'server_config', 'orthanc_patient',
+                'study_instance_UID', 'patient_id', 'accession_number',
+                'modalities', *LINKS], make_clause(study))
+        if not rows:
+            return 0
+        table = matcher.OrthancPatient.__table__()
+        births = {r['id']: r['bd'] for r in select_rows(
+                table, ['id', 'bd'],
+                table.id.in_([r['orthanc_patient'] for r in rows]))}
+        return matcher.match([Candidate(
+                    row, _as_answer(row), births.get(row['orthanc_patient']))
+                for row in rows])
+
+
+def _as_answer(row):
+    "Orthanc's answer about a study, as far as the mirror knows it"
+    return {
+        'MainDicomTags': {
+            'StudyInstanceUID': row['study_instance_UID'],
+            'AccessionNumber': row['accession_number'],
+            },
+        'PatientMainDicomTags': {
+            'PatientID': row['patient_id'],
+            },
+        }
+
+
+class Study(metaclass=PoolMeta):
+    __name__ = 'gnuhealth.imaging_orthanc.study'
+
+    @classmethod
+    def get_merge_id(cls, orthanc_study, server):
+        """Return the merge id of the request that a study belongs to.
+
+        To be extended for modalities that hand it on in a way of their own.
+
+        Parameters
+        ----------
+        orthanc_study : dict
+            Orthanc's answer about the study, with MainDicomTags and
+            PatientMainDicomTags.
+        server : gnuhealth.orthanc.config
+            Where the study is.
+
+        Returns
+        -------
+        str or None
+            The StudyInstanceUID if it is a request's merge id, else another
+            tag or the PatientID that is.
+        """
+        values = tag_values(orthanc_study)
+        known = Transaction().context.get(_MERGE_IDS)
+        if known is None:
+            known = cls._known_merge_ids(values)
+        for value in values:
+            if value in known:
+                return value
+
+    @classmethod
+    def _known_merge_ids(cls, values):
+        Request = Pool().get('gnuhealth.imaging.test.request')
+        if 'merge_id' not in Request._fields or not values:
+            return set()
+        request = Request.__table__()
+        return {r['merge_id'] for r in select_rows(
+                request, ['merge_id'], request.merge_id.in_(values))}
+
+
+class Request(metaclass=PoolMeta):
+    __name__ = 'gnuhealth.imaging.test.request'
+
+    @classmethod
+    def create(cls, vlist):
+        requests = super().create(vlist)
+        merge_ids = list(
+            {getattr(r, 'merge_id', None) for r in requests} - {None})
+        if merge_ids:
+            Matcher.match_rows(lambda study: (study.request == Null) & (
+                    study.study_instance_UID.in_(merge_ids)
+                    | study.merge_id.in_(merge_ids)))
+        return requests
+
+
+class Patient(metaclass=PoolMeta):
+    __name__ = 'gnuhealth.patient'
+
+    @classmethod
+    def create(cls, vlist):
+        patients = super().create(vlist)
+        puids = list({p.party.ref for p in patients if p.party} - {None, ''})
+        if puids:
+            Matcher.match_rows(lambda study: (study.patient == Null)
+                & study.patient_id.in_(puids))
+        return patients

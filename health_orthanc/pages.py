@@ -1,0 +1,262 @@
+# SPDX-FileCopyrightText: The GNU Health imaging suite contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Read an Orthanc page by page, in bulk.
+
+Nothing here knows of Tryton. A page holds whole studies with all their
+series and some of their instances; the number of requests per page does not
+depend on what it holds. Resources that vanish while they are read are
+silently left out.
+"""
+import queue
+import threading
+from collections import namedtuple
+from dataclasses import dataclass, field
+
+from .client import BULK
+from .mapping import members
+
+__all__ = [
+    'Mark', 'Page', 'ahead', 'get_mark', 'pages_of_changes',
+    'pages_of_resources', 'pages_of_studies']
+
+# Studies and instances of a page: what is held in memory, twice.
+STUDIES = 200
+INSTANCES = BULK
+_FOLLOWED = {
+    'NewInstance', 'NewSeries', 'NewStudy', 'StableSeries', 'StableStudy',
+    'ModifiedSeries', 'ModifiedStudy', 'AnonymizedSeries', 'AnonymizedStudy',
+    }
+
+# An entry of the log of changes
+Mark = namedtuple('Mark', 'seq id date')
+
+
+@dataclass
+class Page:
+    """What is written in one transaction.
+
+    Attributes
+    ----------
+    studies, series, instances : list of dict
+        Orthanc's answers. The series are all of those of the studies, the
+        instances may be some of those of the series.
+    done : int
+        How much of the plan is done with this page.
+    mark : Mark, optional
+        How far the log of changes is followed with this page.
+    again : set of str
+        Those of the studies that were already in the page before.
+    """
+    studies: list = field(default_factory=list)
+    series: list = field(default_factory=list)
+    instances: list = field(default_factory=list)
+    done: int = 0
+    mark: Mark = None
+    again: frozenset = frozenset()
+
+    def halves(self):
+        "Two pages of half of the studies each"
+        middle = (len(self.studies) + 1) // 2
+        for studies in [self.studies[:middle], self.studies[middle:]]:
+            ids = {s.get('ID') for s in studies}
+            series = [s for s in self.series if s.get('ParentStudy') in ids]
+            ids = {s.get('ID') for s in series}
+            instances = [
+                i for i in self.instances if i.get('ParentSeries') in ids]
+            yield Page(studies, series, instances, again=self.again)
+
+
+def get_mark(client):
+    """The newest entry of the log of changes.
+
+    Its id and date are empty when the log is.
+    """
+    entry, last = client.last_change()
+    return _mark(entry) if entry else Mark(last, '', '')
+
+
+def _mark(entry):
+    return Mark(
+        entry['Seq'], str(entry.get('ID') or ''), str(entry.get('Date') or ''))
+
+
+def _slices(sequence, size):
+    for start in range(0, len(sequence), size):
+        yield sequence[start:start + size]
+
+
+def pages_of_studies(client, ids):
+    """Pages of the studies of the given identifiers, whole.
+
+    Three requests a page, one more for each 2,000 instances.
+    """
+    done = 0
+    for slice_ in _slices(ids, STUDIES):
+        studies = client.bulk_content(slice_, 'study')
+        series = client.bulk_content(
+            [s['ID'] for s in studies if s.get('ID')], 'series')
+        done += len(slice_)
+        yield from _fill(client, studies, series, done)
+
+
+def _fill(client, studies, series, done):
+    "Pages of the studies with all the instances of their series"
+    parts = list(_parts(series))
+    if len(parts) < 2:
+        ids = parts[0][1] if parts else []
+        yield Page(studies, series, _instances(client, ids), done=done)
+        return
+    before = frozenset()
+    for i, (part, ids) in enumerate(parts, 1):
+        wanted = frozenset(s.get('ParentStudy') for s in part)
+        yield Page(
+            [s for s in studies if s.get('ID') in wanted],
+            [s for s in series if s.get('ParentStudy') in wanted],
+            _instances(client, ids),
+            done=done if i == len(parts) else 0, again=before & wanted)
+        before = wanted
+
+
+def _parts(series):
+    "Series with the identifiers of at most INSTANCES of their instances"
+    part, ids = [], []
+    for one in series:
+        for slice_ in _slices(members(one, 'Instances'), INSTANCES):
+            if ids and len(ids) + len(slice_) > INSTANCES:
+                yield part, ids
+                part, ids = [], []
+            ids = ids + slice_
+            part = part + [one]
+    if part:
+        yield part, ids
+
+
+def pages_of_resources(client, ids):
+    """Pages of resources of any level, with their studies.
+
+    Four requests a page. Of instances only the given ones are read, of
+    studies and series all parents and siblings.
+
+    Parameters
+    ----------
+    ids : list of tuple of (str, str)
+        level and Orthanc identifier
+    """
+    done = 0
+    for slice_ in _slices(ids, INSTANCES):
+        done += len(slice_)
+        instances = _instances(
+            client, [id_ for level, id_ in slice_ if level == 'instance'])
+        yield from _parents(
+            client, [id_ for _, id_ in slice_], instances, done, None)
+
+
+def _instances(client, ids):
+    if not ids:
+        return []
+    return client.bulk_content(ids, 'instance', metadata=True)
+
+
+def _parents(client, ids, instances, done, mark):
+    studies = client.bulk_content(ids, 'study') if ids else []
+    slices = list(_slices(studies, STUDIES)) or [[]]
+    for i, part in enumerate(slices):
+        series = []
+        if part:
+            series = client.bulk_content(
+                [s['ID'] for s in part if s.get('ID')], 'series')
+        if len(slices) == 1:
+            wanted = instances
+        else:
+            siblings = {s.get('ID') for s in series}
+            wanted = [
+                i for i in instances if i.get('ParentSeries') in siblings]
+        last = i == len(slices) - 1
+        yield Page(
+            part, series, wanted,
+            done=done if last else 0, mark=mark if last else None)
+
+
+def pages_of_changes(client, since):
+    """Pages of what changed after an entry of the log, one per 2,000 entries.
+
+    Five requests a page.
+
+    Parameters
+    ----------
+    since : int
+        Seq of the last entry that is known
+    """
+    done, finished = 0, False
+    while not finished:
+        entries, last, finished = client.changes(since)
+        if not entries:
+            break
+        mark = _mark(entries[-1])
+        if mark.seq <= since:
+            break
+        since = mark.seq
+        done += len(entries)
+        instances, others = {}, {}
+        for entry in entries:
+            id_ = entry.get('ID')
+            if (entry.get('ChangeType') not in _FOLLOWED
+                    or not isinstance(id_, str)):
+                continue
+            if entry.get('ResourceType') == 'Instance':
+                instances[id_] = None
+            else:
+                others[id_] = None
+        yield from _parents(
+            client, [*instances, *others], _instances(client, list(instances)),
+            done, mark)
+
+
+class _Ended:
+    "The last thing in the queue, with the error that ended it"
+
+    def __init__(self, error=None):
+        self.error = error
+
+
+def ahead(iterator):
+    """Take the next item in a thread while this one is worked on.
+
+    To be closed, or run to its end, by the caller: the thread ends with it.
+    """
+    items = queue.Queue(1)
+    stop = threading.Event()
+
+    def put(item):
+        while not stop.is_set():
+            try:
+                items.put(item, timeout=.1)
+                return
+            except queue.Full:
+                continue
+
+    def work():
+        error = None
+        try:
+            for item in iterator:
+                put(item)
+                if stop.is_set():
+                    break
+        except BaseException as exception:
+            error = exception
+        put(_Ended(error))
+
+    thread = threading.Thread(
+        target=work, name='orthanc-fetch', daemon=True)
+    thread.start()
+    try:
+        while True:
+            item = items.get()
+            if isinstance(item, _Ended):
+                if item.error:
+                    raise item.error
+                break
+            yield item
+    finally:
+        stop.set()
+        thread.join()

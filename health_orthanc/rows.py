@@ -1,0 +1,84 @@
+# SPDX-FileCopyrightText: The GNU Health imaging suite contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Read and write many rows by one statement.
+
+Rules, validation and logs are passed by: for tables that mirror something,
+not for what people enter.
+"""
+import datetime as dt
+
+from sql import Cast, Column, Values
+
+from trytond import backend
+from trytond.transaction import Transaction
+
+__all__ = [
+    'delete_rows', 'forget', 'insert_rows', 'select_rows', 'update_rows']
+
+# SQLite takes no more parameters in one statement.
+MAX_PARAMETERS = 32000
+
+
+def select_rows(table, names, where):
+    "Return a dictionary per row"
+    cursor = Transaction().connection.cursor()
+    cursor.execute(*table.select(
+            *(Column(table, n) for n in names), where=where))
+    return [dict(zip(names, row)) for row in cursor.fetchall()]
+
+
+def insert_rows(Model, names, rows):
+    "Insert rows of the values of the columns in names"
+    transaction = Transaction()
+    cursor = transaction.connection.cursor()
+    table = Model.__table__()
+    names = ['create_uid', 'create_date', *names]
+    columns = [Column(table, n) for n in names]
+    head = [transaction.user, dt.datetime.now()]
+    size = MAX_PARAMETERS // len(names)
+    for start in range(0, len(rows), size):
+        cursor.execute(*table.insert(
+                columns, [head + row for row in rows[start:start + size]]))
+
+
+def update_rows(Model, names, rows):
+    "Update rows of an id and the values of the columns in names"
+    transaction = Transaction()
+    cursor = transaction.connection.cursor()
+    names = [*names, 'write_uid', 'write_date']
+    tail = [transaction.user, dt.datetime.now()]
+    size = MAX_PARAMETERS // (len(names) + 1)
+    for start in range(0, len(rows), size):
+        table = Model.__table__()
+        part = [list(row) + tail for row in rows[start:start + size]]
+        ids = [row[0] for row in part]
+        if backend.name == 'postgresql':
+            # The first row gives the columns their types.
+            part[0] = [
+                Cast(value, Model._fields[name].sql_type().base)
+                for name, value in zip(['id', *names], part[0])]
+        values = Values(part)
+        cursor.execute(*table.update(
+                [Column(table, n) for n in names],
+                [Column(values, 'column%d' % i)
+                    for i in range(2, len(names) + 2)],
+                from_=[values],
+                where=table.id == Column(values, 'column1')))
+        forget(Model, ids)
+
+
+def delete_rows(Model, ids):
+    cursor = Transaction().connection.cursor()
+    table = Model.__table__()
+    for start in range(0, len(ids), MAX_PARAMETERS):
+        part = ids[start:start + MAX_PARAMETERS]
+        cursor.execute(*table.delete(where=table.id.in_(part)))
+        forget(Model, part)
+
+
+def forget(Model, ids):
+    "Drop what the transaction remembers of records"
+    for cache in list(Transaction().cache.values()):
+        if Model.__name__ in cache:
+            for id_ in ids:
+                cache[Model.__name__].pop(id_, None)
