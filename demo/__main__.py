@@ -23,6 +23,7 @@ def up(state, report):
         if installation.running() and not state.stamped('code', code):
             installation.stop()
             report.line("Stopped what ran with other code or other ports.")
+        installation.check_ports()
         installation.configure()
         programs = Programs(state.log)
         steps = preparation(state, programs)

@@ -8,7 +8,7 @@ import sqlite3
 
 from .services import (
     Cron, Orthanc, Trytond, Updater, trytond_config, write_private)
-from .state import REPOSITORY, port_of
+from .state import DEFAULT_PORTS, REPOSITORY, port_of
 from .steps import Step, StepError
 
 MODULES = ('health_imaging', 'health_imaging_worklist', 'health_orthanc')
@@ -32,14 +32,20 @@ def source_stamp(*folders, suffixes=('.py', '.xml', '.po', '.cfg', '.txt')):
 
 
 class Installation:
-    """What `make demo` runs: four services over one state folder."""
+    """What `make demo` runs: four services over one state folder.
 
-    def __init__(self, state):
+    Parameters
+    ----------
+    state : State
+    ports : dict, optional
+        The ports by the names of state.DEFAULT_PORTS; by default as the
+        environment sets them.
+    """
+
+    def __init__(self, state, ports=None):
         self.state = state
         self.secrets = state.secrets()
-        self.ports = {
-            name: port_of(name)
-            for name in ('TRYTON_PORT', 'ORTHANC_PORT', 'DICOM_PORT')}
+        self.ports = ports or {name: port_of(name) for name in DEFAULT_PORTS}
         if len(set(self.ports.values())) < len(self.ports):
             raise StepError("The ports must differ from each other.")
         self.orthanc = Orthanc(
@@ -57,6 +63,12 @@ class Installation:
         # in the order they depend on each other
         self.services = [
             self.orthanc, self.trytond, self.cron, self.updater]
+
+    def check_ports(self):
+        """Say what is in the way before anything is done."""
+        for service in self.services:
+            if not service.running:
+                service.check_ports()
 
     def configure(self):
         trytond_config(

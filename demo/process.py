@@ -146,6 +146,13 @@ class Service:
         """The TCP ports that the program is going to listen on."""
         return []
 
+    def check_ports(self):
+        for port in self.ports():
+            if port_is_busy(port):
+                raise ServiceError(
+                    f"{self.name} needs port {port}, which another program "
+                    "uses: stop that program or choose another port.")
+
     @property
     def pid(self):
         """The process id if the program runs, else None."""
@@ -165,11 +172,7 @@ class Service:
         """Start the program and return when it serves."""
         if self.running:
             return self
-        for port in self.ports():
-            if port_is_busy(port):
-                raise ServiceError(
-                    f"{self.name} needs port {port}, which another program "
-                    "uses: stop that program or choose another port.")
+        self.check_ports()
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(stat.S_IRWXU)
         self.prepare()
