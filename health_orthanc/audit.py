@@ -20,6 +20,7 @@ class Audit(ModelSQL, ModelView):
             ('unlink', "Unlinked"),
             ('delete', "Deleted"),
             ], "Event", required=True, readonly=True, sort=False)
+    event_string = event.translated('event')
     patient = fields.Many2One(
         'gnuhealth.patient', "Patient", readonly=True)
     study_uid = fields.Char("Study UID", readonly=True)
@@ -65,7 +66,7 @@ class Audit(ModelSQL, ModelView):
     @without_check_access
     def log(cls, event, studies, series=None, **values):
         "Store that the user did it with each of the studies"
-        cls.create([cls._values(
+        cls.create([cls._entry(
                     event, study.server_config,
                     patient=study.patient.id if study.patient else None,
                     study_uid=study.study_instance_UID,
@@ -76,10 +77,10 @@ class Audit(ModelSQL, ModelView):
     @without_check_access
     def log_server(cls, event, server, **values):
         "Store that the user did it with the server"
-        cls.create([cls._values(event, server, **values)])
+        cls.create([cls._entry(event, server, **values)])
 
     @classmethod
-    def _values(cls, event, server, **values):
+    def _entry(cls, event, server, **values):
         return {
             'date': now(),
             'user': Transaction().user or None,

@@ -72,10 +72,12 @@ class NewConnect(Wizard):
             ])
 
     def transition_connect(self):
-        password = self.start.password
+        password = getattr(self.start, 'password', None)
         # What the wizard keeps between its pages is stored in clear.
         self.start.password = None
         label, url = self.start.label, self.start.domain.rstrip('/')
+        self.start.user = getattr(self.start, 'user', None)
+        self.start.proxy_domain = getattr(self.start, 'proxy_domain', None)
         try:
             check_url(url, label)
             check_url(self.start.proxy_domain, label)

@@ -24,6 +24,7 @@ class DeleteAsk(ModelView):
             ('duplicate', "Duplicate"),
             ('other', "Other"),
             ], "Reason", required=True, sort=False)
+    reason_string = reason.translated('reason')
     comment = fields.Text("Comment", states={
             'required': Eval('reason') == 'other',
             })
@@ -61,11 +62,12 @@ class Delete(Wizard):
 
     def transition_delete_(self):
         "Delete in Orthanc first; what fails there stays as it is here"
-        ask = self.start
-        if not ask.reason or (ask.reason == 'other' and not ask.comment):
+        reason = getattr(self.start, 'reason', None)
+        comment = getattr(self.start, 'comment', None)
+        if not reason or (reason == 'other' and not comment):
             raise DeleteReasonError(
                 gettext('health_orthanc.msg_delete_reason'))
-        reason = ': '.join(filter(None, [ask.reason_string, ask.comment]))
+        reason = ': '.join(filter(None, [self.start.reason_string, comment]))
         self.model.lock(self.records)
         failures = []
         for record in self.records:

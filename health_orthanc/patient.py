@@ -5,13 +5,15 @@ from sql.aggregate import Count
 
 from trytond.model import Index, ModelSQL, ModelView, Unique, fields
 from trytond.pool import Pool, PoolMeta
-from trytond.transaction import Transaction
+from trytond.pyson import Bool, Eval, If
+from trytond.transaction import Transaction, without_check_access
 
+from .mirror import check_person_fields
 from .viewer import explorer_link
 
 
 class OrthancPatient(ModelSQL, ModelView):
-    "Orthanc Patient"
+    "Orthanc patient information"
     __name__ = 'gnuhealth.orthanc.patient'
 
     server = fields.Many2One(
@@ -85,9 +87,51 @@ class OrthancPatient(ModelSQL, ModelView):
         return counts
 
     def get_link(self, name):
-        if self.server:
+        if self.server and not self.missing_since:
             return explorer_link(
                 self.server.link_base_url, 'patient', self.uuid)
+
+    @classmethod
+    def view_attributes(cls):
+        return super().view_attributes() + [
+            ('/tree', 'visual', If(
+                    Bool(Eval('missing_since')), 'muted', '')),
+            ]
+
+    @classmethod
+    def write(cls, *args):
+        check_person_fields(args, {'patient'})
+        new_args, linked = [], []
+        actions = iter(args)
+        for patients, values in zip(actions, actions):
+            if 'patient' in values:
+                values = {**values, 'link_origin': 'person'}
+                linked += patients
+            new_args += [patients, values]
+        super().write(*new_args)
+        if linked:
+            cls._link_studies(cls.browse(linked))
+
+    @classmethod
+    @without_check_access
+    def _link_studies(cls, patients):
+        "Link the studies of the patients, except those a person linked"
+        Study = Pool().get('gnuhealth.imaging_orthanc.study')
+        studies = Study.search([
+                ('orthanc_patient', 'in', [p.id for p in patients]),
+                ['OR',
+                    ('link_origin', '=', None),
+                    ('link_origin', '!=', 'person'),
+                    ],
+                ])
+        to_write = []
+        for study in studies:
+            patient = study.orthanc_patient.patient
+            if study.patient != patient:
+                to_write += [[study], {
+                        'patient': patient.id if patient else None}]
+        if to_write:
+            Study.write(*to_write)
 
 
 class Patient(metaclass=PoolMeta):

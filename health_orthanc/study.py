@@ -157,7 +157,9 @@ class Study(ModelSQL, ModelView):
     def default_to_verify(cls):
         return False
 
-    @fields.depends('imaging_test', 'patient')
+    @fields.depends(
+        'imaging_test', '_parent_imaging_test.patient', 'patient',
+        '_parent_patient.id')
     def on_change_imaging_test(self):
         if self.imaging_test and not self.patient:
             self.patient = self.imaging_test.patient

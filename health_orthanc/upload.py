@@ -96,6 +96,7 @@ class Upload(Wizard):
         Run = pool.get('gnuhealth.orthanc.sync.run')
         server = self.start.server_config
         data = bytes(self.start.data_to_upload or b'')
+        file_name = getattr(self.start, 'file_name', None)
         # The wizard would keep the file in the database until it is closed.
         self.start.data_to_upload = None
         if not server.validated:
@@ -103,7 +104,7 @@ class Upload(Wizard):
                     'health_orthanc.msg_upload_not_validated',
                     server=server.rec_name))
         self._set_done(server, list(send(
-                    server, read_files(self.start.file_name, data))))
+                    server, read_files(file_name, data))))
         Audit.log_server('upload', server, detail=gettext(
                 'health_orthanc.msg_upload_counts',
                 stored=self.done.stored, known=self.done.known,

@@ -59,6 +59,7 @@ class OpenViewerAsk(ModelView):
             ('stone', "Stone"),
             ('explorer', "Orthanc Explorer"),
             ], "Viewer", required=True, sort=False)
+    viewer_string = viewer.translated('viewer')
 
     @classmethod
     def default_viewer(cls):
