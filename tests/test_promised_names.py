@@ -36,6 +36,7 @@ class PromisedNamesTestCase(unittest.TestCase):
     def test_models(self):
         "Every model has its table, label, fields and buttons"
         pool = Pool()
+        Label = pool.get('ir.model')
         own = self._own_models()
         for name, promised in PROMISED['models'].items():
             with self.subTest(model=name):
@@ -44,7 +45,7 @@ class PromisedNamesTestCase(unittest.TestCase):
                     self.assertEqual(model._table, promised['table'])
                 if name in own:
                     self.assertEqual(
-                        model._get_name(), promised['label'])
+                        Label.get_name(name), promised['label'])
                 for button in promised['buttons']:
                     self.assertIn(button, model._buttons)
                     self.assertIn(button, model.__rpc__)
