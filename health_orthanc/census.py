@@ -45,24 +45,25 @@ class Census:
         self.Instance = pool.get('gnuhealth.imaging_orthanc.series_instances')
 
     def _tables(self, level):
-        "The table of a level, what it is joined to, and the condition"
+        "Tables of studies and of the level, both joined, and the condition"
         study = self.Study.__table__()
         where = study.server_config == self.server_id
         if level == 'study':
-            return study, study, where
+            return study, study, study, where
         series = self.Series.__table__()
         where &= study.missing_since == Null
         joined = study.join(series, condition=series.study == study.id)
         if level == 'series':
-            return series, joined, where
+            return study, series, joined, where
         instance = self.Instance.__table__()
         where &= series.missing_since == Null
-        return instance, joined.join(
-            instance, condition=instance.series == series.id), where
+        joined = joined.join(
+            instance, condition=instance.series == series.id)
+        return study, instance, joined, where
 
     def count(self, level):
         "How many there are, without those that are missing"
-        table, joined, where = self._tables(level)
+        _, table, joined, where = self._tables(level)
         if level != 'instance':
             where &= table.missing_since == Null
         cursor = Transaction().connection.cursor()
@@ -81,23 +82,24 @@ class Census:
 
         Returns
         -------
-        tuple of (list of str, int)
-            The identifiers that the mirror lacks or has as missing, and how
-            many are gone.
+        tuple of (list of str, int, set of str)
+            The identifiers that the mirror lacks or has as missing, how many
+            are gone, and the studies which they belonged to.
         """
-        table, joined, where = self._tables(level)
-        columns = [table.id, table.orthanc_UID]
+        study, table, joined, where = self._tables(level)
+        columns = [table.id, table.orthanc_UID, study.orthanc_UID]
         if level != 'instance':
             where &= table.missing_since == Null
         cursor = Transaction().connection.cursor()
         cursor.execute(*joined.select(*columns, where=where))
         there = set(ids)
-        known, gone = set(), []
-        for id_, uid in cursor:
+        known, gone, studies = set(), [], set()
+        for id_, uid, study_uid in cursor:
             if uid in there:
                 known.add(uid)
             else:
                 gone.append(id_)
+                studies.add(study_uid)
         if level == 'instance':
             delete_rows(self.Instance, gone)
         else:
@@ -105,7 +107,8 @@ class Census:
             Model = self.Study if level == 'study' else self.Series
             update_rows(
                 Model, ['missing_since'], [[id_, since] for id_ in gone])
-        return [id_ for id_ in ids if id_ not in known], len(gone)
+        lost = [id_ for id_ in ids if id_ not in known]
+        return lost, len(gone), studies
 
     def mark_patients(self):
         "A patient none of whose studies is there any more is missing"

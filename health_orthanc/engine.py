@@ -146,7 +146,9 @@ class Synchronization:
                     ['running', now(), now()],
                     where=(run.id == self.run_id) & run.state.in_(
                         ['queued', 'running'])))
-            return cursor.rowcount == 1
+            taken = cursor.rowcount == 1
+            forget(self.Run)
+        return taken
 
     def _end(self, state, message):
         values = {'state': state, 'message': message, 'ended': now()}
@@ -258,19 +260,24 @@ class Synchronization:
         """
         differs = False
         for level in levels:
-            lost, gone = self._compare(level, self.client.ids(level))
+            lost, gone, studies = self._compare(
+                level, self.client.ids(level))
             if lost:
                 self._fetch(level, lost)
+            if gone and level != 'study':
+                # What is left of the studies has other counts.
+                self._write_pages(pages_of_resources, self._plan(
+                        [('study', id_) for id_ in studies]))
             differs |= bool(lost or gone)
         return differs
 
     def _compare(self, level, ids):
         with self._transaction():
-            lost, gone = self.census.compare(level, ids)
+            lost, gone, studies = self.census.compare(level, ids)
             if level == 'study':
                 self.totals['missing'] += gone
             self._update_run()
-        return lost, gone
+        return lost, gone, studies
 
     def _count(self, level):
         with self._transaction():

@@ -106,10 +106,8 @@ class Matcher:
             return 0
         self._load(candidates)
         self._link_orthanc_patients()
-        merge_ids = frozenset(self.by_merge_id)
-        with Transaction().set_context({_MERGE_IDS: merge_ids}):
-            for candidate in candidates:
-                self._link(candidate)
+        for candidate in candidates:
+            self._link(candidate)
         update_rows(self.Study, LINKS, [
                 [c.row['id'], *(c.links[n] for n in LINKS)]
                 for c in candidates if c.links != c.before])
@@ -121,14 +119,31 @@ class Matcher:
     def _load(self, candidates):
         "Read all that the candidates may be linked to"
         rows = [c.row for c in candidates]
-        merge_ids = {v for c in candidates for v in tag_values(c.study)}
+        self.requests, self.results, self.taken = {}, {}, set()
+        self.by_merge_id, self.by_order = {}, defaultdict(list)
         self._load_requests(
-            merge_ids,
+            {v for c in candidates for v in tag_values(c.study)},
             {r['accession_number'] for r in rows} - {None},
             {r['request'] for r in rows} - {None})
+        self._ask_merge_ids(candidates)
         self._load_orthanc_patients(
             {r['orthanc_patient'] for r in rows} - {None})
         self._load_patients({r['patient_id'] for r in rows} - {None})
+
+    def _ask_merge_ids(self, candidates):
+        known = frozenset(self.by_merge_id)
+        found = set()
+        with Transaction().set_context({_MERGE_IDS: known}):
+            for candidate in candidates:
+                merge_id = self.Study.get_merge_id(
+                    candidate.study,
+                    self.Server(candidate.row['server_config']))
+                if merge_id:
+                    candidate.links['merge_id'] = merge_id
+                    found.add(merge_id)
+        if found - known:
+            # An extension may know more than the tags tell.
+            self._load_requests(found - known, set(), set())
 
     def _load_requests(self, merge_ids, orders, known):
         pool = Pool()
@@ -150,19 +165,19 @@ class Matcher:
             .join(test, condition=request.requested_test == test.id)
             .join(type_, condition=test.test_type == type_.id)
             .select(*columns, where=where))
-        self.requests, self.by_merge_id = {}, {}
-        self.by_order = defaultdict(list)
+        ids = []
         for values in cursor.fetchall():
             line = {'merge_id': None, 'status': None}
             line.update(zip(names, values))
+            if line['id'] in self.requests:
+                continue
+            ids.append(line['id'])
             self.requests[line['id']] = line
             if line['merge_id']:
                 self.by_merge_id[line['merge_id']] = line
             self.by_order[line['order']].append(line)
 
-        self.results, self.taken = {}, set()
-        if self.requests:
-            ids = list(self.requests)
+        if ids:
             result = pool.get('gnuhealth.imaging.test.result').__table__()
             cursor.execute(*result.select(
                     result.request, result.id,
@@ -242,14 +257,10 @@ class Matcher:
     def _find_line(self, candidate, owner):
         "The order line of a study, and by what it was found"
         row = candidate.row
-        merge_id = self.Study.get_merge_id(
-            candidate.study, self.Server(row['server_config']))
-        if merge_id:
-            candidate.links['merge_id'] = merge_id
-            line = self.by_merge_id.get(merge_id)
-            if line:
-                same = merge_id == row['study_instance_UID']
-                return line, 'uid' if same else 'tag'
+        merge_id = candidate.links['merge_id']
+        if merge_id in self.by_merge_id:
+            same = merge_id == row['study_instance_UID']
+            return self.by_merge_id[merge_id], 'uid' if same else 'tag'
         lines = [line
             for line in self.by_order.get(row['accession_number'], [])
             if owner and line['patient'] == owner

@@ -76,9 +76,10 @@ def delete_rows(Model, ids):
         forget(Model, part)
 
 
-def forget(Model, ids):
-    "Drop what the transaction remembers of records"
+def forget(Model, ids=None):
+    "Drop what the transaction remembers of records, of all without ids"
     for cache in list(Transaction().cache.values()):
         if Model.__name__ in cache:
-            for id_ in ids:
-                cache[Model.__name__].pop(id_, None)
+            records = cache[Model.__name__]
+            for id_ in list(records) if ids is None else ids:
+                records.pop(id_, None)
