@@ -36,6 +36,7 @@ REFUSED_VR = {'OB', 'OD', 'OF', 'OL', 'OV', 'OW', 'UN'}
 SINGLE_VR = {'LT', 'ST', 'UR', 'UT'}
 INTEGER_VR = {'SL', 'SS', 'SV', 'UL', 'US', 'UV'}
 FLOAT_VR = {'FD', 'FL'}
+NUMBER_VR = INTEGER_VR | FLOAT_VR | {'DS', 'IS'}
 KNOWN_VR = {
     'AE', 'AS', 'AT', 'CS', 'DA', 'DS', 'DT', 'IS', 'LO', 'LT', 'PN', 'SH',
     'SQ', 'ST', 'TM', 'UC', 'UI', 'UR', 'UT'} | INTEGER_VR | FLOAT_VR
@@ -211,10 +212,9 @@ def _add(dataset, line, tag, vr, value):
         if vr in SINGLE_VR:
             result = value
         elif value in {'', None}:
-            result = None if vr in INTEGER_VR | FLOAT_VR | {'AT'} else ''
+            result = None if vr in NUMBER_VR | {'AT'} else ''
         else:
-            parts = [p.strip(' ') if vr != 'PN' else p.rstrip(' ')
-                for p in value.split('\\')]
+            parts = [p.rstrip(' ') for p in value.split('\\')]
             if vr in INTEGER_VR:
                 parts = [int(p) for p in parts]
             elif vr in FLOAT_VR:
@@ -323,10 +323,10 @@ def _json_text(key, value):
     if value is None:
         return ''
     if isinstance(value, dict):
-        groups = [
-            value.get(g, '') for g in (
-                'Alphabetic', 'Ideographic', 'Phonetic')]
-        if all(isinstance(g, str) for g in groups):
+        names = ('Alphabetic', 'Ideographic', 'Phonetic')
+        groups = [value.get(name, '') for name in names]
+        if (not set(value) - set(names)
+                and all(isinstance(g, str) for g in groups)):
             return '='.join(groups).rstrip('=')
     elif isinstance(value, (str, int, float)) and not isinstance(value, bool):
         return str(value)

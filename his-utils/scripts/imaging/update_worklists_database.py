@@ -74,6 +74,15 @@ _REFUSED_VR = {'OB', 'OD', 'OF', 'OL', 'OV', 'OW', 'UN'}
 # The replacement of a character that pydicom cannot encode
 _LOSS = 'Failed to encode value'
 
+
+def _encode_gb2312(value, errors='strict'):
+    # pydicom leaves the designation to the codec, which does not write it
+    # (PS3.5 K.2: before the first character of each component)
+    return b'\x1b$)A' + value.encode('iso_ir_58', errors)
+
+
+pydicom.charset.custom_encoders['iso_ir_58'] = _encode_gb2312
+
 SERVER_ERRORS = (
     xmlrpc.client.Error, http.client.HTTPException, OSError, ExpatError)
 
@@ -276,8 +285,11 @@ def _reason(error):
             return 'the server refuses this user, password or database'
         return 'the server answers %s %s' % (error.errcode, error.errmsg)
     if isinstance(error, xmlrpc.client.Fault):
-        code = str(error.faultCode).splitlines()[:1]
-        return 'the server reports an error: %s' % ''.join(code)[:200]
+        if error.faultCode == 1:
+            # a sentence for the user, such as a missing right
+            lines = str(error.faultString).splitlines()[:1]
+            return 'the server refuses: %s' % ''.join(lines)[:200]
+        return 'the server reports an error: see its log'
     return 'no connection: %s' % (error or type(error).__name__)
 
 
@@ -614,6 +626,7 @@ def main(argv=None):
     if args.ignored:
         logger.warning('-r, -m and -s have no effect')
     server = None
+    failed = False
     try:
         folder = Folder(args.folder, args.database)
         folder.lock()
@@ -621,7 +634,11 @@ def main(argv=None):
         while True:
             try:
                 status = run(server, folder, args, stop)
+                if failed:
+                    logger.info('working again')
+                failed = False
             except Refused as e:
+                failed = True
                 if not args.watch:
                     raise
                 logger.error('%s; trying again in %g s', e, args.watch)
