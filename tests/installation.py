@@ -51,6 +51,8 @@ class TestInstallation(Installation):
                 else:
                     os.environ[name] = value
 
+        self.updater.watch = 1
+
     @property
     def is_sqlite(self):
         return self.uri.startswith('sqlite')

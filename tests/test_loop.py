@@ -60,7 +60,7 @@ def place_order(person, codes, **values):
 
 def publish(hospital, requests):
     "Press Request; return the items that the stations find"
-    requests[0].click(requests, 'requested')
+    type(requests[0]).click(requests, 'requested')
     return [
         wait_until(
             lambda request=request: ask(hospital, request), WORKLIST_LIMIT,
