@@ -259,7 +259,7 @@ class Attachment(metaclass=PoolMeta):
 
     @classmethod
     def write(cls, *args):
-        attachments = sum(args[::2], [])
+        attachments = [a for records in args[::2] for a in records]
         cls._check_result_signed(attachments)
         super().write(*args)
         cls._check_result_signed(attachments)

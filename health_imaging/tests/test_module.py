@@ -7,6 +7,7 @@ from unittest.mock import patch
 
 from trytond.model.exceptions import (
     AccessButtonError, AccessError, RequiredValidationError)
+from trytond.modules.health_imaging import upgrade
 from trytond.modules.health_imaging.exceptions import (
     DeceasedPatientWarning, InactiveTestError, NoTestError,
     NotRequestedError, RequestDeleteError, RequestLockedError,
@@ -553,6 +554,45 @@ class HealthImagingTestCase(ModuleTestCase):
                     Transaction().set_context(_check_access=True):
                 self.assertEqual(
                     {m for m in shown() if 'Imaging' in m}, expected)
+
+    @with_transaction()
+    def test_upgrade_own_groups(self):
+        "Groups that a hospital made keep buttons, wizards and the report"
+        pool = Pool()
+        Access = pool.get('ir.model.access')
+        Button = pool.get('ir.model.button')
+        Group = pool.get('res.group')
+        Model = pool.get('ir.model')
+        create_hospital()
+        night, readers = Group.create([
+                {'name': "Night shift"}, {'name': "Readers"}])
+        for name in ['request', 'result']:
+            model, = Model.search([
+                    ('model', '=', f'gnuhealth.imaging.test.{name}')])
+            for group, allowed in [(night, True), (readers, False)]:
+                Access.create([{
+                            'model': model.id, 'group': group.id,
+                            'perm_read': True, 'perm_write': allowed,
+                            'perm_create': allowed, 'perm_delete': False,
+                            }])
+        upgrade._grant_own_groups()
+        Button._groups_cache.clear()
+        for kind, name, expected in [
+                ('wizard', 'gnuhealth.patient.imaging.test.request', {night}),
+                ('wizard', 'wizard.generate.result', {night}),
+                ('report', 'patient.imaging_report_results',
+                    {night, readers})]:
+            Action = pool.get(f'ir.action.{kind}')
+            with self.subTest(name=name):
+                self.assertEqual(
+                    {night.id, readers.id} & Action.get_groups(name),
+                    {g.id for g in expected})
+        for name in ['requested', 'generate_results']:
+            with self.subTest(button=name):
+                self.assertEqual(
+                    {night.id, readers.id} & Button.get_groups(
+                        'gnuhealth.imaging.test.request', name),
+                    {night.id})
 
     @with_transaction()
     def test_demo_user(self):
