@@ -144,13 +144,22 @@ def age_in_years(birth, day):
     return '%03dY' % years
 
 
+def institution(request):
+    """Return where the study is done, or None
+
+    Requests that do not say it belong where their doctor works.
+    """
+    if request.institution:
+        return request.institution
+    return request.doctor.institution if request.doctor else None
+
+
 def time_zones(requests):
     "Return the name of the time zone of each institution of the requests"
     pool = Pool()
     Company = pool.get('company.company')
     parties = {
-        r.institution.party.id: r.institution.id
-        for r in requests if r.institution}
+        i.party.id: i.id for i in map(institution, requests) if i}
     companies = Company.search([('party', 'in', list(parties))])
     return {
         parties[c.party.id]: c.timezone for c in companies if c.timezone}
@@ -164,7 +173,8 @@ def time_zone(request):
     zones = Transaction().context.get('worklist_time_zones')
     if zones is None:
         zones = time_zones([request])
-    zone = zones.get(request.institution.id) if request.institution else None
+    place = institution(request)
+    zone = zones.get(place.id) if place else None
     return zone or config.get(SECTION, 'timezone', default=None)
 
 
@@ -182,7 +192,7 @@ def template_data(request, template):
     test = request.requested_test
     doctor = request.doctor
     referring = request.referring_professional or doctor
-    institution = request.institution
+    place = institution(request)
     specialty = doctor.main_specialty if doctor else None
     zone = None if legacy else time_zone(request)
     start = local(request.scheduled_date or request.date, zone)
@@ -199,7 +209,7 @@ def template_data(request, template):
         'TimezoneOffsetFromUTC': start.strftime('%z')[:5],
         'AccessionNumber': request.request,
         'InstitutionName': clean(
-            institution.party.name if institution else None, 64),
+            place.party.name if place else None, 64),
         'ReferringPhysicianName': person_name(
             referring.party if referring else None, not legacy),
         'PatientName': person_name(patient.party, not legacy),

@@ -221,6 +221,8 @@ def _empty(dataset, keyword):
 
 
 def _values(dataset, findings, charsets):
+    # of an unknown character set it is said once, not of each value
+    known = all(codec(c) for c in charsets)
     for element in dataset:
         keyword = element.keyword or str(element.tag)
         if element.VR == 'SQ':
@@ -239,7 +241,7 @@ def _values(dataset, findings, charsets):
             if code:
                 findings.append(
                     Finding('error', keyword, code, str(value)[:80]))
-            if element.VR in TEXT_VR:
+            if known and element.VR in TEXT_VR:
                 lost = encodable(str(value), charsets)
                 if lost:
                     findings.append(Finding(

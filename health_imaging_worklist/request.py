@@ -1,6 +1,5 @@
 # SPDX-FileCopyrightText: The GNU Health imaging suite contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-import logging
 import re
 import uuid
 
@@ -21,8 +20,6 @@ from .catalogue import HELP_AE_TITLE, check_ae_title
 from .conformance import Finding
 from .exceptions import UIDError
 from .template import sentence
-
-logger = logging.getLogger(__name__)
 
 _UID = re.compile(r'(0|[1-9]\d*)(\.(0|[1-9]\d*))+')
 # What one batch may hold

@@ -1,6 +1,5 @@
 # SPDX-FileCopyrightText: The GNU Health imaging suite contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-import logging
 from collections import namedtuple
 from functools import lru_cache
 
@@ -16,8 +15,6 @@ from . import dataset, sandbox
 from .attributes import Adapted
 from .conformance import Finding, codec
 from .exceptions import CharsetError, TemplateError
-
-logger = logging.getLogger(__name__)
 
 Item = namedtuple('Item', 'text dataset findings')
 Item.__doc__ = """\

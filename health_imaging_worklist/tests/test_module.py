@@ -280,6 +280,17 @@ class HealthImagingWorklistTestCase(WorklistMixin, ModuleTestCase):
                 self.assertEqual(data[name], value)
 
     @with_transaction()
+    def test_institution(self):
+        "A request from before the upgrade belongs where its doctor works"
+        self.hospital()
+        request = self.request()
+        request.institution = None
+        request.save()
+        data = request.get_worklist_template_data()
+        self.assertEqual(data['InstitutionName'], "Test Hospital")
+        self.assertEqual(data['TimezoneOffsetFromUTC'], '+0100')
+
+    @with_transaction()
     def test_time_zones(self):
         "Start, day and offset agree, in summer as in winter"
         self.hospital()
