@@ -246,52 +246,44 @@ def _block(line, word, rest, stack):
 def _texts(source, start, end):
     """Split a piece without directives into text and expressions."""
     # The escapes go first, as Genshi does; lines are counted in the source.
-    parts, lines, offset = [], [], start
+    parts, joined, offset, size = [], [], start, 0
     for match in _ESCAPED.finditer(source, start, end):
         parts.append(source[offset:match.start()])
-        lines.extend([0] * (match.start() - offset))
+        size += match.start() - offset
         kept = match.group(1)
         if kept.endswith('\n'):
-            lines.append(1)
-            parts.append('\0')
+            joined.append(size)
         else:
             parts.append(kept)
-            lines.extend([0] * len(kept))
+            size += len(kept)
         offset = match.end()
     parts.append(source[offset:end])
     text = ''.join(parts)
     line = source.count('\n', 0, start) + 1
-    joined = {i for i, gone in enumerate(lines) if gone}
 
     def line_at(position):
         return (line + text.count('\n', 0, position)
-            + sum(1 for i in joined if i < position))
-
-    def clean(i, j):
-        if not joined:
-            return text[i:j]
-        return ''.join(text[k] for k in range(i, j) if k not in joined)
+            + sum(j <= position for j in joined))
 
     result, pending, position = [], [], 0
 
     def flush():
-        joined_text = ''.join(pending)
-        if joined_text:
-            result.append(_Text(joined_text))
+        if any(pending):
+            result.append(_Text(''.join(pending)))
         pending.clear()
 
     while True:
         dollar = text.find('$', position)
         if dollar < 0 or dollar == len(text) - 1:
-            pending.append(clean(position, len(text)))
+            pending.append(text[position:])
             break
-        pending.append(clean(position, dollar))
+        pending.append(text[position:dollar])
         name = _NAME.match(text, dollar + 1)
         if text[dollar + 1] == '{':
             stop = _closing(text, dollar + 2)
             if stop is None:
                 raise SandboxError(line_at(dollar), 'brace', '${')
-            code = clean(dollar + 2, stop)
+            code = text[dollar + 2:stop]
             position = stop + 1
         elif name:
             code = name.group()
@@ -334,8 +326,6 @@ def _closing(text, position):
 def _expression(line, code):
     if len(code) > MAX_EXPRESSION:
         raise SandboxError(line, 'expression_length', MAX_EXPRESSION)
-    if '\0' in code:
-        raise SandboxError(line, 'syntax', code)
     try:
         tree = ast.parse(code, mode='eval')
     except (SyntaxError, ValueError, RecursionError, MemoryError) as e:
