@@ -9,7 +9,7 @@ from trytond.i18n import gettext
 from trytond.model import DeactivableMixin, ModelSQL, ModelView, Unique, fields
 from trytond.modules.health_imaging.request import now
 from trytond.pool import Pool
-from trytond.pyson import Eval
+from trytond.pyson import Eval, If
 from trytond.transaction import Transaction
 
 from .client import OrthancClient, OrthancError
@@ -175,6 +175,14 @@ class OrthancServer(DeactivableMixin, ModelSQL, ModelView):
 
     def get_link_base_url(self, name):
         return (self.proxy_domain or self.domain or '').rstrip('/')
+
+    @classmethod
+    def view_attributes(cls):
+        return super().view_attributes() + [
+            ('/tree', 'visual', If(
+                    ~Eval('active', True), 'muted',
+                    If(~Eval('validated', True), 'danger', ''))),
+            ]
 
     @classmethod
     def validate_fields(cls, servers, field_names):

@@ -52,7 +52,11 @@ class Study(ModelSQL, ModelView):
     requesting_physician = fields.Char("Requesting Physician", readonly=True)
     referring_physician = fields.Char("Referring Physician", readonly=True)
     last_update = fields.Char("Last Update", readonly=True)
-    missing_since = fields.DateTime("Missing since", readonly=True,
+    missing_since = fields.DateTime(
+        "Missing since", readonly=True,
+        states={
+            'invisible': ~Eval('missing_since'),
+            },
         help="Since when Orthanc no longer holds the study.")
 
     patient = fields.Many2One('gnuhealth.patient', "Patient",

@@ -11,6 +11,7 @@ from trytond.transaction import Transaction
 from trytond.wizard import (
     Button, StateAction, StateTransition, StateView, Wizard)
 
+from . import upgrade
 from .engine import Synchronization
 
 KINDS = [
@@ -54,6 +55,11 @@ class Cursor(ModelSQL, ModelView):
             ]
 
     @classmethod
+    def __register__(cls, module):
+        super().__register__(module)
+        upgrade.cursors_from_servers(cls)
+
+    @classmethod
     def default_complete(cls):
         return False
 
@@ -75,6 +81,7 @@ class Run(ModelSQL, ModelView):
         states={
             'readonly': Eval('id', -1) >= 0,
             })
+    kind_string = kind.translated('kind')
     trigger = fields.Selection([
             ('cron', "Scheduler"),
             ('user', "User"),
@@ -298,6 +305,7 @@ class Quarantine(ModelSQL, ModelView):
             ('series', "Series"),
             ('instance', "Instance"),
             ], "Level", required=True, readonly=True, sort=False)
+    level_string = level.translated('level')
     orthanc_id = fields.Char("Orthanc UID", required=True, readonly=True)
     reason = fields.Text("Reason", readonly=True)
     tries = fields.Integer("Tries", readonly=True)

@@ -151,3 +151,24 @@ def _parse_date(text):
             return datetime.strptime(text.strip()[:10], format_).date()
         except ValueError:
             continue
+
+
+def cursors_from_servers(Cursor):
+    """Take over how far each server was synchronized by GNU Health 5.0.
+
+    Nothing says that what came before is complete.
+    """
+    Server = Pool().get('gnuhealth.orthanc.config')
+    server_h = backend.TableHandler(Server)
+    if not server_h.column_exist('last_changed_index'):
+        return
+    cursor = Transaction().connection.cursor()
+    # The column is not among the fields of the server.
+    server = Table(Server._table)
+    table = Cursor.__table__()
+    cursor.execute(*table.insert(
+            [table.server, table.change_seq, table.complete],
+            server.select(
+                server.id, server.last_changed_index, Literal(False),
+                where=server.last_changed_index != Null)))
+    server_h.drop_column('last_changed_index')

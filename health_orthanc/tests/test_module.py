@@ -7,7 +7,7 @@ import zipfile
 from unittest.mock import patch
 
 from cryptography.fernet import Fernet
-from sql import Table
+from sql import Column, Table
 
 from trytond.config import config
 from trytond.model.exceptions import (
@@ -515,6 +515,68 @@ class HealthOrthancTestCase(ModuleTestCase):
         server.save()
         with self.assertRaises(UploadError):
             self.upload(server, 'one.dcm', b'DICM one')
+
+    @with_transaction()
+    def test_upgrade_servers(self):
+        "Passwords and positions of GNU Health 5.0 are taken over"
+        pool = Pool()
+        Server = pool.get('gnuhealth.orthanc.config')
+        Cursor = pool.get('gnuhealth.orthanc.sync.cursor')
+        server = self.server(password=None)
+        table_h = Server.__table_handler__('health_orthanc')
+        table_h.add_column('password', 'VARCHAR')
+        table_h.add_column('last_changed_index', 'INTEGER')
+        table = Table(Server._table)
+        Transaction().connection.cursor().execute(*table.update(
+                [table.password, table.last_changed_index],
+                ['an-old-password', 42], where=table.id == server.id))
+        for Model in [Server, Cursor]:
+            Model.__register__('health_orthanc')
+        self.assertEqual(server._get_secret(), 'an-old-password')
+        self.assertEqual(Server(server.id).last_changed_index, 42)
+        cursor, = Cursor.search([])
+        self.assertFalse(cursor.complete)
+        for name in ['password', 'last_changed_index']:
+            self.assertFalse(
+                Server.__table_handler__('health_orthanc').column_exist(name))
+
+    @with_transaction()
+    def test_upgrade_studies(self):
+        "The URL text of GNU Health 5.0 becomes a link; no study is lost"
+        Study = Pool().get('gnuhealth.imaging_orthanc.study')
+        self.hospital()
+        server = self.server()
+        url = server.domain
+        table_h = Study.__table_handler__('health_orthanc')
+        table_h.add_column('server', 'VARCHAR')
+        table_h.not_null_action('server_config', action='remove')
+        table_h.drop_constraint('server_orthanc_unique')
+        table = Table(Study._table)
+        columns = [
+            'id', 'orthanc_UID', 'study_instance_UID', 'server', 'date',
+            'patient', 'notes']
+        Transaction().connection.cursor().execute(*table.insert(
+                [Column(table, c) for c in columns], [
+                    [1, 'a', '1.1', url, '20240105', self.patient.id, None],
+                    [2, 'b', '1.2', 'http://gone.example.org', 'x', None, ''],
+                    [3, 'c', '1.3', url, None, None, None],
+                    [4, 'c', '1.3', url + '/', '2024-02-06', None, "A note"],
+                    ]))
+        Study.__register__('health_orthanc')
+        studies = {s.id: s for s in Study.search([])}
+        self.assertEqual(studies.keys(), {1, 2, 4})
+        self.assertEqual(studies[1].server_config, server)
+        self.assertEqual(studies[1].study_date, dt.date(2024, 1, 5))
+        self.assertEqual(studies[1].link_origin, 'person')
+        self.assertEqual(studies[2].date, 'x')
+        self.assertIsNone(studies[2].study_date)
+        gone = studies[2].server_config
+        self.assertEqual(gone.domain, 'http://gone.example.org')
+        self.assertFalse(gone.active or gone.validated)
+        self.assertEqual(studies[4].server_config, server)
+        self.assertEqual(studies[4].notes, "A note")
+        self.assertFalse(
+            Study.__table_handler__('health_orthanc').column_exist('server'))
 
     @with_transaction()
     def test_orthanc_patients(self):
