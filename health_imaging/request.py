@@ -18,6 +18,7 @@ from trytond.wizard import (
     Button, StateAction, StateTransition, StateView, Wizard)
 
 from . import upgrade
+from .catalogue import search_any_of
 from .configuration import next_numbers
 from .exceptions import (
     DeceasedPatientWarning, InactiveTestError, NoTestError, NotRequestedError,
@@ -194,17 +195,9 @@ class ImagingRequest(GuardedWorkflow, ModelSQL, ModelView):
                     self.request_line or self.request,
                     self.requested_test.rec_name]))
 
-    @classmethod
-    def search_rec_name(cls, name, clause):
-        _, operator, operand, *extra = clause
-        if operator.startswith('!') or operator.startswith('not '):
-            bool_op = 'AND'
-        else:
-            bool_op = 'OR'
-        return [bool_op, *(
-                (field, operator, operand, *extra) for field in [
-                    'request', 'request_line', 'patient.rec_name',
-                    'requested_test.rec_name'])]
+    search_rec_name = search_any_of(
+        'request', 'request_line', 'patient.rec_name',
+        'requested_test.rec_name')
 
     @classmethod
     def view_attributes(cls):

@@ -11,6 +11,7 @@ from trytond.transaction import without_check_access
 from trytond.wizard import StateAction, Wizard
 
 from . import upgrade
+from .catalogue import search_any_of
 from .configuration import next_numbers
 from .exceptions import (
     ResultDeleteError, ResultSignedError, SignatureError)
@@ -155,17 +156,8 @@ class ImagingResult(GuardedWorkflow, ModelSQL, ModelView):
         return ' '.join(filter(None, [
                     self.number, self.requested_test.rec_name]))
 
-    @classmethod
-    def search_rec_name(cls, name, clause):
-        _, operator, operand, *extra = clause
-        if operator.startswith('!') or operator.startswith('not '):
-            bool_op = 'AND'
-        else:
-            bool_op = 'OR'
-        return [bool_op, *(
-                (field, operator, operand, *extra) for field in [
-                    'number', 'order', 'patient.rec_name',
-                    'requested_test.rec_name'])]
+    search_rec_name = search_any_of(
+        'number', 'order', 'patient.rec_name', 'requested_test.rec_name')
 
     @classmethod
     def view_attributes(cls):

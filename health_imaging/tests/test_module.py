@@ -5,59 +5,22 @@ import io
 import zipfile
 from unittest.mock import patch
 
-from trytond.model.exceptions import (
-    AccessButtonError, AccessError, RequiredValidationError)
-from trytond.modules.health_imaging import upgrade
+from trytond.model.exceptions import RequiredValidationError
 from trytond.modules.health_imaging.exceptions import (
     DeceasedPatientWarning, InactiveTestError, NoTestError,
     NotRequestedError, RequestDeleteError, RequestLockedError,
     ResultDeleteError, ResultSignedError, SignatureError, TransitionError)
-from trytond.modules.health_imaging.pictures import fit, picture_size
 from trytond.pool import Pool
 from trytond.tests.test_tryton import ModuleTestCase, with_transaction
 from trytond.transaction import Transaction
 
 from .tools import (
-    company_context, create_hospital, create_patient, create_professional,
-    create_test, create_user)
-
-PNG = bytes.fromhex(
-    '89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55'
-    '0000000a49444154789c6360000000020001e221bc330000000049454e44ae426082')
-IMAGING = 'health_imaging.group_health_imaging'
-IMAGING_ADMIN = 'health_imaging.group_health_imaging_admin'
-DOCTOR = 'health.group_health_doctor'
-FRONT_DESK = 'health.group_health_frontdesk'
+    IMAGING, PNG, Hospital, create_patient, create_professional, create_user)
 
 
-class HealthImagingTestCase(ModuleTestCase):
+class HealthImagingTestCase(Hospital, ModuleTestCase):
     "Test Health Imaging module"
     module = 'health_imaging'
-
-    def hospital(self):
-        self.institution = create_hospital()
-        Transaction().set_context(company_context())
-        self.doctor = create_professional(
-            "Cara", "Cordara", user=Transaction().user,
-            institution=self.institution)
-        self.patient = create_patient()
-        self.ct = create_test()
-        self.mr = create_test('MRKNEE', "MR knee", 'mri')
-
-    def request(self, **values):
-        Request = Pool().get('gnuhealth.imaging.test.request')
-        values.setdefault('patient', self.patient)
-        values.setdefault('requested_test', self.ct)
-        request = Request(**values)
-        request.save()
-        return request
-
-    def result(self):
-        Request = Pool().get('gnuhealth.imaging.test.request')
-        request = self.request()
-        Request.requested([request])
-        result, = Request.create_results([request])
-        return result
 
     def new_order(self, **values):
         NewOrder = Pool().get(
@@ -390,222 +353,6 @@ class HealthImagingTestCase(ModuleTestCase):
                 self.assertIn("No bleeding &amp; nothing &lt;else&gt;.", text)
                 self.assertIn("TST001GNU", text)
                 self.assertIn(result.number, text)
-
-    def test_picture_size(self):
-        jpeg = (
-            b'\xff\xd8\xff\xe0\x00\x04ab\xff\xff\xc2\x00\x11\x08'
-            b'\x00\x20\x00\x10' + bytes(20))
-        for data, size in [
-                (PNG, ('image/png', 1, 1)),
-                (b'GIF89a' + b'\x03\x00\x02\x00', ('image/gif', 3, 2)),
-                (b'BM' + bytes(16) + b'\x05\0\0\0\xfe\xff\xff\xff',
-                    ('image/bmp', 5, 2)),
-                (jpeg, ('image/jpeg', 16, 32)),
-                (jpeg[:9], None),
-                (b'\xff\xd8\x00' + bytes(20), None),
-                (PNG[:20], None),
-                (b'', None),
-                (b'%PDF-1.4', None)]:
-            with self.subTest(data=data[:12]):
-                self.assertEqual(picture_size(data), size)
-        self.assertEqual(fit(jpeg, 8, 8)[1:], (
-                'image/jpeg', '4.00cm', '8.00cm'))
-        self.assertIsNone(fit(None, 8, 8))
-        self.assertIsNone(fit(PNG[:16] + bytes(8), 8, 8))
-
-    @with_transaction()
-    def test_rights(self):
-        pool = Pool()
-        self.hospital()
-        result = self.result()
-        models = {
-            'gnuhealth.imaging.test.type': self.ct.test_type,
-            'gnuhealth.imaging.test': self.ct,
-            'gnuhealth.imaging.test.request': result.request,
-            'gnuhealth.imaging.test.result': result,
-            'gnuhealth.sequences.imaging_req_seq': None,
-            'gnuhealth.sequences.imaging_test_sequence': None,
-            }
-        rights = {
-            (): ['', '', '', '', '', ''],
-            (IMAGING,): ['r', 'r', 'rwcd', 'rwc', '', ''],
-            (IMAGING_ADMIN,): ['rwcd', 'rwcd', 'rwcd', 'rwc', '', ''],
-            (DOCTOR,): ['r', 'r', 'rwcd', 'rwc', '', ''],
-            (FRONT_DESK,): ['r', 'r', 'r', '', '', ''],
-            ('health.group_health_admin',): [
-                'rwc', 'rwc', '', '', 'rwcd', 'rwcd'],
-            ('health.group_health_nursing',): ['', '', '', '', '', ''],
-            }
-        Access = pool.get('ir.model.access')
-        for i, (groups, expected) in enumerate(rights.items()):
-            user = create_user(f'user{i}', *groups)
-            with Transaction().set_user(user.id), \
-                    Transaction().set_context(_check_access=True):
-                for model, perms in zip(models, expected):
-                    access = Access.get_access([model])[model]
-                    with self.subTest(groups=groups, model=model):
-                        self.assertEqual(
-                            ''.join(
-                                n[0] for n in [
-                                    'read', 'write', 'create', 'delete']
-                                if access[n]),
-                            perms)
-
-    @with_transaction()
-    def test_rights_buttons(self):
-        pool = Pool()
-        Request = pool.get('gnuhealth.imaging.test.request')
-        Result = pool.get('gnuhealth.imaging.test.result')
-        NewOrder = pool.get(
-            'gnuhealth.patient.imaging.test.request', type='wizard')
-        self.hospital()
-        users = {
-            group: create_user(f'user{i}', *([group] if group else []))
-            for i, group in enumerate([
-                    None, IMAGING, IMAGING_ADMIN, DOCTOR, FRONT_DESK])}
-        may_act = {IMAGING, IMAGING_ADMIN, DOCTOR}
-        cancelled = self.request(cancel_reason="Test")
-        Request.cancel([cancelled])
-        signed = self.result()
-        Result.sign([signed])
-        for group, user in users.items():
-            draft = self.request()
-            for button, model, record, allowed in [
-                    ('requested', Request, draft, may_act),
-                    ('draft', Request, cancelled, {IMAGING_ADMIN}),
-                    ('reopen', Result, signed, {IMAGING_ADMIN})]:
-                with self.subTest(group=group, button=button), \
-                        Transaction().set_user(user.id), \
-                        Transaction().set_context(_check_access=True):
-                    press = getattr(model, button)
-                    if group in allowed:
-                        press([model(record.id)])
-                    else:
-                        with self.assertRaises(
-                                (AccessError, AccessButtonError)):
-                            press([model(record.id)])
-            with self.subTest(group=group, wizard=NewOrder.__name__), \
-                    Transaction().set_user(user.id), \
-                    Transaction().set_context(_check_access=True):
-                if group in may_act:
-                    NewOrder.create()
-                else:
-                    # trytond 7.0 stumbles over its own message
-                    with self.assertRaises((AccessError, KeyError)):
-                        NewOrder.create()
-
-    @with_transaction()
-    def test_state_by_button_only(self):
-        pool = Pool()
-        Request = pool.get('gnuhealth.imaging.test.request')
-        Result = pool.get('gnuhealth.imaging.test.result')
-        self.hospital()
-        request, result = self.request(), self.result()
-        user = create_user('radiographer', IMAGING)
-        with Transaction().set_user(user.id), \
-                Transaction().set_context(_check_access=True):
-            with self.assertRaises(TransitionError):
-                Request.write([Request(request.id)], {'state': 'requested'})
-            with self.assertRaises(TransitionError):
-                Result.write([Result(result.id)], {
-                        'state': 'signed', 'signed_by': self.doctor.id})
-            with self.assertRaises(TransitionError):
-                Request.create([{
-                            'patient': self.patient.id,
-                            'requested_test': self.ct.id,
-                            'doctor': self.doctor.id,
-                            'state': 'requested',
-                            }])
-
-    @with_transaction()
-    def test_menus(self):
-        pool = Pool()
-        Menu = pool.get('ir.ui.menu')
-        create_hospital()
-
-        def shown(parent=None):
-            for menu in Menu.search([('parent', '=', parent)]):
-                yield menu.complete_name
-                yield from shown(menu.id)
-
-        orders = {
-            'Health / Medical Imaging',
-            'Health / Medical Imaging / Medical Imaging - New order',
-            'Health / Medical Imaging / Medical Imaging Requests',
-            'Health / Medical Imaging / Medical Imaging Results',
-            }
-        catalogue = {
-            'Health / Configuration / Medical Imaging',
-            'Health / Configuration / Medical Imaging / '
-            'Medical Imaging Types',
-            'Health / Configuration / Medical Imaging / '
-            'Medical Imaging Studies',
-            }
-        for i, (groups, expected) in enumerate([
-                    ([], set()),
-                    ([IMAGING], orders),
-                    ([IMAGING_ADMIN], orders | catalogue),
-                    ([DOCTOR], orders),
-                    ([FRONT_DESK], {'Health / Medical Imaging Requests'}),
-                    (['health.group_health_admin'], catalogue)]):
-            user = create_user(f'user{i}', *groups)
-            with self.subTest(groups=groups), \
-                    Transaction().set_user(user.id), \
-                    Transaction().set_context(_check_access=True):
-                self.assertEqual(
-                    {m for m in shown() if 'Imaging' in m}, expected)
-
-    @with_transaction()
-    def test_upgrade_own_groups(self):
-        "Groups that a hospital made keep buttons, wizards and the report"
-        pool = Pool()
-        Access = pool.get('ir.model.access')
-        Button = pool.get('ir.model.button')
-        Group = pool.get('res.group')
-        Model = pool.get('ir.model')
-        create_hospital()
-        night, readers = Group.create([
-                {'name': "Night shift"}, {'name': "Readers"}])
-        for name in ['request', 'result']:
-            model, = Model.search([
-                    ('model', '=', f'gnuhealth.imaging.test.{name}')])
-            for group, allowed in [(night, True), (readers, False)]:
-                Access.create([{
-                            'model': model.id, 'group': group.id,
-                            'perm_read': True, 'perm_write': allowed,
-                            'perm_create': allowed, 'perm_delete': False,
-                            }])
-        upgrade._grant_own_groups()
-        Button._groups_cache.clear()
-        for kind, name, expected in [
-                ('wizard', 'gnuhealth.patient.imaging.test.request', {night}),
-                ('wizard', 'wizard.generate.result', {night}),
-                ('report', 'patient.imaging_report_results',
-                    {night, readers})]:
-            Action = pool.get(f'ir.action.{kind}')
-            with self.subTest(name=name):
-                self.assertEqual(
-                    {night.id, readers.id} & Action.get_groups(name),
-                    {g.id for g in expected})
-        for name in ['requested', 'generate_results']:
-            with self.subTest(button=name):
-                self.assertEqual(
-                    {night.id, readers.id} & Button.get_groups(
-                        'gnuhealth.imaging.test.request', name),
-                    {night.id})
-
-    @with_transaction()
-    def test_demo_user(self):
-        pool = Pool()
-        ModelData = pool.get('ir.model.data')
-        User = pool.get('res.user')
-        user = User(ModelData.get_id('health_imaging', 'user_demo_imaging'))
-        self.assertFalse(user.active)
-        table = User.__table__()
-        cursor = Transaction().connection.cursor()
-        cursor.execute(*table.select(
-                table.password_hash, where=table.id == user.id))
-        self.assertEqual(cursor.fetchone(), (None,))
 
 
 del ModuleTestCase

@@ -6,6 +6,14 @@ import datetime as dt
 from trytond.pool import Pool
 from trytond.transaction import Transaction
 
+PNG = bytes.fromhex(
+    '89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55'
+    '0000000a49444154789c6360000000020001e221bc330000000049454e44ae426082')
+IMAGING = 'health_imaging.group_health_imaging'
+IMAGING_ADMIN = 'health_imaging.group_health_imaging_admin'
+DOCTOR = 'health.group_health_doctor'
+FRONT_DESK = 'health.group_health_frontdesk'
+
 
 def create_hospital():
     "Return the institution, whose company the admin then works for"
@@ -109,3 +117,32 @@ def company_context():
     pool = Pool()
     User = pool.get('res.user')
     return {'company': User(Transaction().user).company.id}
+
+
+class Hospital:
+    "Gives a test case a hospital with its doctor, patient and studies"
+
+    def hospital(self):
+        self.institution = create_hospital()
+        Transaction().set_context(company_context())
+        self.doctor = create_professional(
+            "Cara", "Cordara", user=Transaction().user,
+            institution=self.institution)
+        self.patient = create_patient()
+        self.ct = create_test()
+        self.mr = create_test('MRKNEE', "MR knee", 'mri')
+
+    def request(self, **values):
+        Request = Pool().get('gnuhealth.imaging.test.request')
+        values.setdefault('patient', self.patient)
+        values.setdefault('requested_test', self.ct)
+        request = Request(**values)
+        request.save()
+        return request
+
+    def result(self):
+        Request = Pool().get('gnuhealth.imaging.test.request')
+        request = self.request()
+        Request.requested([request])
+        result, = Request.create_results([request])
+        return result
