@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: The GNU Health imaging suite contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
+import logging
 from urllib.parse import urlsplit
 
 from sql import Table
@@ -13,9 +14,12 @@ from trytond.pyson import Eval, If
 from trytond.transaction import Transaction
 
 from .client import OrthancClient, OrthancError
-from .exceptions import ServerCopyError, ServerURLError, explain
+from .exceptions import (
+    OrthancServerError, ServerCopyError, ServerURLError, explain)
 from .secrets import SecretError, Vault
 from .viewer import explorer_link
+
+logger = logging.getLogger(__name__)
 
 
 def get_vault():
@@ -129,9 +133,18 @@ class OrthancServer(DeactivableMixin, ModelSQL, ModelView):
     def _store_secret(cls, servers, value):
         cursor = Transaction().connection.cursor()
         table = Table(cls._table)
+        try:
+            vault = get_vault()
+        except SecretError:
+            raise OrthancServerError(gettext(
+                    'health_orthanc.msg_encryption_keys_invalid')) from None
         for server in servers:
+            if value and not vault.encrypts:
+                logger.warning(
+                    "password of server %s is stored in clear: "
+                    "[health_orthanc] encryption_keys is not set", server.id)
             cursor.execute(*table.update(
-                    [table.secret], [get_vault().encrypt(value)],
+                    [table.secret], [vault.encrypt(value)],
                     where=table.id == server.id))
 
     def _get_secret(self):

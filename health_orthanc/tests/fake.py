@@ -12,6 +12,12 @@ PNG = bytes.fromhex(
     '0000000a49444154789c6360000000020001e221bc330000000049454e44ae426082')
 
 
+class Server(ThreadingHTTPServer):
+
+    def handle_error(self, request, client_address):
+        "Say nothing of connections that the client broke off"
+
+
 class Handler(BaseHTTPRequestHandler):
 
     protocol_version = 'HTTP/1.1'
@@ -69,7 +75,7 @@ class Handler(BaseHTTPRequestHandler):
 @contextmanager
 def fake_orthanc():
     "Serve on a free port; the server has url, asked, stored and read_only"
-    server = ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+    server = Server(('127.0.0.1', 0), Handler)
     server.url = f'http://127.0.0.1:{server.server_port}'
     server.credentials = 'ana', 'a-test-password'
     server.asked, server.stored, server.read_only = [], set(), False
