@@ -67,8 +67,6 @@ class Server:
         return self.answer
 
 
-@unittest.skipUnless(
-    SCRIPT.exists(), "the script is not installed with the module")
 class UpdaterTestCase(unittest.TestCase):
     "Test update_worklists_database.py"
 

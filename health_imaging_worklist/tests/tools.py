@@ -57,16 +57,39 @@ class WorklistMixin:
         return request
 
 
+class _Counted:
+    "A connection or a cursor that notes what is executed"
+
+    def __init__(self, wrapped, executed):
+        self._wrapped = wrapped
+        self._executed = executed
+
+    def __getattr__(self, name):
+        return getattr(self._wrapped, name)
+
+    def __iter__(self):
+        return iter(self._wrapped)
+
+    def cursor(self, *args, **kwargs):
+        return _Counted(
+            self._wrapped.cursor(*args, **kwargs), self._executed)
+
+    def execute(self, statement, *args):
+        self._executed.append(statement)
+        return self._wrapped.execute(statement, *args)
+
+
 @contextmanager
 def statements():
-    "Collect the statements that SQLite executes"
-    result = []
-    connection = Transaction().connection
-    connection.set_trace_callback(result.append)
+    "Collect the statements that are executed"
+    executed = []
+    transaction = Transaction()
+    connection = transaction.connection
+    transaction.connection = _Counted(connection, executed)
     try:
-        yield result
+        yield executed
     finally:
-        connection.set_trace_callback(None)
+        transaction.connection = connection
 
 
 def forget():
