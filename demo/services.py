@@ -244,8 +244,7 @@ def trytond_config(path, port, database_path=None, web_root=None,
         More sections: {'health_orthanc': {'key': ...}}.
     """
     content = {
-        # SQLite: a writer waits 5 s for another one, then tries again
-        'database': {'uri': uri, 'retry': 20},
+        'database': {'uri': uri},
         'web': {'listen': f'{LOOPBACK}:{port}'},
         'password': {'length': 8},
         }

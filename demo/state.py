@@ -44,6 +44,7 @@ class State:
         self.stamps = self.root / 'stamps'
         self.venv = self.root / 'venv'
         self.python = self.venv / 'bin' / 'python'
+        self.node = self.root / 'node'
         self.sao = self.root / 'sao'
         self.ohif = self.root / 'ohif'
         self.database_folder = self.root / 'db'

