@@ -36,6 +36,8 @@ MAX_JSON = 256 * MEGABYTE
 MAX_PREVIEW = 64 * MEGABYTE
 # What bulk-content is asked for at once; an instance answers some 600 bytes.
 BULK = 2000
+# Small pieces would wait for the interpreter at each of them.
+PIECE = MEGABYTE
 RETRIES = 2
 RETRY_STATUS = {502, 503, 504}
 
@@ -362,7 +364,7 @@ class OrthancClient:
         read = getattr(raw, 'read1', None) or raw.read
         pieces, size = [], 0
         while True:
-            piece = read(65536)
+            piece = read(PIECE)
             if not piece:
                 break
             size += len(piece)

@@ -89,8 +89,7 @@ class Synchronization:
             self.census = Census(self.server_id)
         with server_lock(self.server_id, self.commit) as locked:
             if not locked:
-                self._end('cancelled', gettext(
-                        'health_orthanc.msg_sync_already_running'))
+                self._leave()
                 return
             if not self._begin():
                 return
@@ -149,6 +148,20 @@ class Synchronization:
             taken = cursor.rowcount == 1
             forget(self.Run)
         return taken
+
+    def _leave(self):
+        "Say that another run has the server, unless it is this very run"
+        run = self.Run.__table__()
+        with self._transaction():
+            cursor = Transaction().connection.cursor()
+            cursor.execute(*run.update(
+                    [run.state, run.message, run.ended],
+                    ['cancelled',
+                        gettext('health_orthanc.msg_sync_already_running'),
+                        now()],
+                    where=(run.id == self.run_id)
+                    & (run.state == 'queued')))
+            forget(self.Run, [self.run_id])
 
     def _end(self, state, message):
         values = {'state': state, 'message': message, 'ended': now()}

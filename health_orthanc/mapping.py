@@ -47,9 +47,15 @@ class MappingError(ValueError):
 
 def clean(value):
     "Text on one line without what a database refuses; None if empty"
-    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+    if value is None:
         return None
-    return _UNWANTED.sub(' ', str(value)).strip() or None
+    if type(value) is not str:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return None
+        value = str(value)
+    if not value.isprintable():
+        value = _UNWANTED.sub(' ', value)
+    return value.strip() or None
 
 
 def text(value):
@@ -77,7 +83,7 @@ def required(value, name, reason):
 def first(value):
     "The first of several values"
     value = clean(value)
-    if value is not None:
+    if value is not None and '\\' in value:
         value = value.split('\\', 1)[0].strip() or None
     return value
 
@@ -110,8 +116,8 @@ def parse_integer(value):
     "IS, or a number, within four bytes"
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    value = first(value) or ''
-    if _INTEGER.match(value) and abs(int(value)) <= _INT4:
+    value = first(value)
+    if value and _INTEGER.match(value) and abs(int(value)) <= _INT4:
         return int(value)
 
 

@@ -20,7 +20,7 @@ KINDS = [
     ('reconcile', "Reconciliation"),
     ]
 # A task that a worker lost is taken up by the cron after this time.
-LOST = dt.timedelta(minutes=30)
+LOST = dt.timedelta(minutes=10)
 
 
 def now():
@@ -265,7 +265,7 @@ class Run(ModelSQL, ModelView):
                 'state': 'queued',
                 'heartbeat': None,
                 })
-        cls.start(again)
+        cls.start(cls.browse(again))
         due.sort(key=lambda d: d[0])
         cls.submit([server for _, server in due], kind, 'cron')
 

@@ -627,6 +627,12 @@ class SyncTestCase(unittest.TestCase):
         before = Queue.search([], count=True)
         Cron.run_once([cron])
         self.assertEqual(Queue.search([], count=True), before + 2)
+        Run.write(runs, {
+                'state': 'running',
+                'heartbeat': dt.datetime.now() - dt.timedelta(hours=2)})
+        Cron.run_once([cron])
+        self.assertEqual(Queue.search([], count=True), before + 4)
+        self.assertEqual({r.state for r in Run.browse(runs)}, {'queued'})
 
     @with_transaction()
     def test_buttons(self):
