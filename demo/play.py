@@ -33,7 +33,9 @@ EARLIER_FILES = (
     'CT_small.dcm', 'J2K_pixelrep_mismatch.dcm', 'MR_small.dcm',
     'examples_overlay.dcm', 'examples_rgb_color.dcm',
     'examples_ybr_color.dcm')
-HEADING = ["Order", "Patient", "Accession", "Study", "Result", "Viewer link"]
+HEADING = [
+    "Order", "Patient", "Accession", "Study (images)", "Result",
+    "Viewer link"]
 
 
 class Loop:
@@ -186,8 +188,8 @@ class Loop:
                 rows.append([
                         request.request_line, request.patient.rec_name,
                         study and study.accession_number,
-                        study and f"{study.modalities} "
-                        f"{study.description}, {study.instance_count}",
+                        study and f"{study.description} ({study.modalities}, "
+                        f"{study.instance_count})",
                         result and result.number,
                         study and study.ohif_viewer_link])
                 if request.state == 'done' and not (
