@@ -114,11 +114,12 @@ def _fill(client, studies, series, done):
             [s for s in series if s.get('ParentStudy') in wanted],
             _instances(client, ids),
             done=done if i == len(parts) else 0, again=before & wanted)
-        before = wanted
+        before |= wanted
 
 
 def _parts(series):
     "Series with the identifiers of at most INSTANCES of their instances"
+    series = sorted(series, key=lambda s: str(s.get('ParentStudy')))
     part, ids = [], []
     for one in series:
         for slice_ in _slices(members(one, 'Instances'), INSTANCES):
