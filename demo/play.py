@@ -33,6 +33,8 @@ EARLIER_FILES = (
     'CT_small.dcm', 'J2K_pixelrep_mismatch.dcm', 'MR_small.dcm',
     'examples_overlay.dcm', 'examples_rgb_color.dcm',
     'examples_ybr_color.dcm')
+# the table shows the newest
+ROWS = 20
 HEADING = [
     "Order", "Patient", "Accession", "Study (images)", "Result",
     "Viewer link"]
@@ -177,26 +179,32 @@ class Loop:
         self.items_gone(requests)
 
     def rows(self):
-        """A row for every request; and what is not as it should be."""
-        rows, wrong = [], []
-        studies = {}
-        for study in self.Study.find([('request', '!=', None)]):
+        """Rows for the newest requests; and those not as they should be."""
+        rows, wrong, studies = [], [], {}
+        requests = self.Request.find(
+            [], order=[('id', 'DESC')], limit=ROWS)[::-1]
+        for study in self.Study.find(
+                [('request', 'in', [request.id for request in requests])]):
             studies.setdefault(study.request.id, []).append(study)
-        for request in self.Request.find([], order=[('id', 'ASC')]):
-            for study in studies.get(request.id) or [None]:
-                result = study and study.imaging_test
+        for request in requests:
+            found = studies.get(request.id, [])
+            if not found:
                 rows.append([
                         request.request_line, request.patient.rec_name,
-                        study and study.accession_number,
-                        study and f"{study.description} ({study.modalities}, "
+                        request.request, f"({request.state})", '', ''])
+            for study in found:
+                result = study.imaging_test
+                rows.append([
+                        request.request_line, request.patient.rec_name,
+                        study.accession_number,
+                        f"{study.description} ({study.modalities}, "
                         f"{study.instance_count})",
-                        result and result.number,
-                        study and study.ohif_viewer_link])
-                if request.state == 'done' and not (
-                        study and result
-                        and study.study_instance_UID == request.merge_id
+                        result and result.number, study.ohif_viewer_link])
+                if not (study.study_instance_UID == request.merge_id
                         and study.patient == request.patient
-                        and result in request.results):
+                        and study.accession_number == request.request
+                        and (request.state != 'done'
+                            or result in request.results)):
                     wrong.append(request.request_line)
         return rows, wrong
 
