@@ -38,7 +38,7 @@ def up(state, report):
                 installation.stop()
             raise
         state.stamp('code', code)
-    return play(state, report)
+        return play(state, report)
 
 
 def play(state, report):

@@ -5,7 +5,6 @@
 Works over XML-RPC as a client does, and may be run again: what is there is
 found by its code and left as it is.
 """
-import datetime as dt
 import secrets as random
 import sys
 from xmlrpc.client import Error
@@ -191,26 +190,6 @@ def finish_configuration():
         item.save()
 
 
-def spread_cron():
-    """Let no two scheduled actions be due in the same minute.
-
-    trytond-cron takes what is due in one transaction, and with SQLite only
-    the first of them can write: the others wait for its end in vain, and
-    so does everybody else meanwhile.
-    """
-    Cron = Model.get('ir.cron')
-    now = dt.datetime.now().replace(second=0, microsecond=0)
-    for number, cron in enumerate(Cron.find([], order=[('id', 'ASC')])):
-        if cron.interval_type == 'minutes' and cron.interval_number < 15:
-            # the demo has no trigger that this one would look after
-            cron.active = False
-        elif cron.interval_type == 'minutes':
-            cron.next_call = now + dt.timedelta(minutes=15)
-        else:
-            cron.next_call = now + dt.timedelta(hours=6, minutes=2 * number)
-        cron.save()
-
-
 def make(installation):
     with connect(installation) as current:
         company, institution = make_institution()
@@ -221,7 +200,6 @@ def make(installation):
         make_tests()
         add_server(installation)
         finish_configuration()
-        spread_cron()
 
 
 def main():

@@ -1,6 +1,8 @@
 # SPDX-FileCopyrightText: The GNU Health imaging suite contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The demo's database and its services, in the state folder."""
+import contextlib
+import datetime as dt
 import hashlib
 import json
 import os
@@ -100,17 +102,44 @@ class Installation:
         return [
             self._start(self.orthanc, ('packages', 'ohif'), "Orthanc"),
             self._start(self.trytond, ('database', 'sao'), "trytond"),
-            self._start(self.cron, ('hospital',), "trytond-cron"),
+            self._start(
+                self.cron, ('hospital',), "trytond-cron", self.spread_cron),
             self._start(self.updater, ('hospital',), "Worklist updater"),
             ]
 
     @staticmethod
-    def _start(service, after, text):
+    def _start(service, after, text, before=None):
         def start():
             if not service.running:
+                if before:
+                    before()
                 service.start()
                 return f"{text} started"
         return Step(service.name, start, after)
+
+    def spread_cron(self):
+        """Let no two scheduled actions be due in the same minute.
+
+        trytond-cron takes what is due in one transaction, and with SQLite
+        only the first action can write: the next ones wait for its end in
+        vain, and so does everybody else meanwhile. After a night's rest
+        all of them would be due.
+        """
+        now = dt.datetime.now().replace(second=0, microsecond=0)
+        with contextlib.closing(sqlite3.connect(
+                    self.state.database_file, timeout=30)) as connection, \
+                connection:
+            actions = connection.execute(
+                'SELECT id, interval_type, interval_number FROM ir_cron '
+                'ORDER BY id').fetchall()
+            for place, (id_, unit, number) in enumerate(actions):
+                often = unit == 'minutes' and number < 15
+                pause = dt.timedelta(minutes=15) if unit == 'minutes' else (
+                    dt.timedelta(hours=6, minutes=2 * place + 1))
+                # what comes that often looks after triggers: there are none
+                connection.execute(
+                    'UPDATE ir_cron SET next_call = ?, active = ? '
+                    'WHERE id = ?', (str(now + pause), not often, id_))
 
     def database_step(self, programs):
         return Step(
