@@ -38,19 +38,9 @@ class TestInstallation(Installation):
         state.python = Path(sys.executable)
         state.sao, state.ohif = built.sao, built.ohif
         self.uri = uri
-        # the ports are the demo's settings, taken from the environment
-        before = {name: os.environ.get(name) for name in DEFAULT_PORTS}
-        os.environ.update(
-            {name: str(free_port()) for name in DEFAULT_PORTS})
-        try:
-            super().__init__(state)
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    del os.environ[name]
-                else:
-                    os.environ[name] = value
-
+        super().__init__(
+            state, {name: free_port() for name in DEFAULT_PORTS})
+        # the tests wait for it
         self.updater.watch = 1
 
     @property

@@ -245,7 +245,8 @@ def test_every_way_to_synchronize(session):
 
     def with_scheduler():
         cron, = Model.get('ir.cron').find([
-                ('method', 'like', 'gnuhealth.orthanc.%')])
+                ('method', '=',
+                    'gnuhealth.orthanc.sync.run|synchronize_servers')])
         cron.click('run_once')
 
     def with_button():
