@@ -103,6 +103,9 @@ class ImagingRequest(GuardedWorkflow, ModelSQL, ModelView):
         fields.Char("Age", help="The patient's age when ordered."),
         'on_change_with_computed_age')
 
+    # What a request is known by once it has left the draft
+    _identity_fields = {'patient', 'requested_test', 'request', 'request_line'}
+
     @classmethod
     def __setup__(cls):
         super().__setup__()
@@ -264,9 +267,7 @@ class ImagingRequest(GuardedWorkflow, ModelSQL, ModelView):
     @classmethod
     def _check_identity(cls, requests, values):
         "What is requested is for that patient and that study"
-        fixed = [
-            n for n in ('patient', 'requested_test', 'request', 'request_line')
-            if n in values]
+        fixed = cls._identity_fields & values.keys()
         if not fixed:
             return
         for request in requests:
@@ -276,7 +277,7 @@ class ImagingRequest(GuardedWorkflow, ModelSQL, ModelView):
                 current = getattr(request, name)
                 if isinstance(current, ModelSQL):
                     current = current.id
-                if current != values[name]:
+                if current and current != values[name]:
                     raise RequestLockedError(gettext(
                             'health_imaging.msg_request_locked',
                             **cls.__names__(name, request)))

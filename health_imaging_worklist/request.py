@@ -67,6 +67,7 @@ class ImagingRequest(metaclass=PoolMeta):
                 Index(t, (t.merge_id, Index.Equality())),
                 Index(t, (t.worklist_status, Index.Equality())),
                 })
+        cls._identity_fields = cls._identity_fields | {'merge_id'}
         cls.__rpc__.update({
                 'worklist_items': RPC(check_access=True),
                 })
@@ -162,8 +163,9 @@ class ImagingRequest(metaclass=PoolMeta):
     @ModelView.button
     @Workflow.transition('requested')
     def requested(cls, requests):
-        super().requested(requests)
+        # while they are drafts: the id is fixed afterwards
         cls._set_merge_ids(requests)
+        super().requested(requests)
         cls.write(
             [r for r in requests if not r.worklist_status],
             {'worklist_status': 'todo'})

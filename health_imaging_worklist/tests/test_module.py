@@ -9,6 +9,7 @@ from pydicom.dataset import Dataset
 from sql import Null
 
 from trytond.model.exceptions import AccessButtonError, AccessError
+from trytond.modules.health_imaging.exceptions import RequestLockedError
 from trytond.modules.health_imaging.tests.tools import (
     create_patient, create_test, create_user)
 from trytond.modules.health_imaging_worklist import attributes, sandbox
@@ -87,6 +88,17 @@ class HealthImagingWorklistTestCase(WorklistMixin, ModuleTestCase):
         third = self.draft(merge_id=first.merge_id)
         Request.requested([third])
         self.assertNotEqual(third.merge_id, first.merge_id)
+
+    @with_transaction()
+    def test_merge_id_is_fixed(self):
+        "What modalities were told is not changed afterwards"
+        self.hospital()
+        draft, request = self.draft(), self.request()
+        draft.merge_id = '1.2.3'
+        draft.save()
+        request.merge_id = '1.2.4'
+        with self.assertRaises(RequestLockedError):
+            request.save()
 
     @with_transaction()
     def test_status(self):
