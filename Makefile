@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 PYTHON ?= python3
 
-.PHONY: help demo demo-stop demo-clean test
+.PHONY: help demo demo-stop demo-clean test venv screenshots
 .DEFAULT_GOAL := help
 
 help:
@@ -10,6 +10,8 @@ help:
 	@echo 'make demo-stop    stop it'
 	@echo 'make demo-clean   stop it and remove .demo'
 	@echo 'make test         set up what the tests need and run them all'
+	@echo 'make venv         only set up what the tests need'
+	@echo 'make screenshots  make the pictures of README.rst anew'
 	@echo
 	@echo 'Settable: DEMO_STATE, TRYTON_PORT, ORTHANC_PORT, DICOM_PORT, PYTHON'
 
@@ -24,3 +26,11 @@ demo-clean:
 
 test:
 	@$(PYTHON) tests/run
+
+venv:
+	@$(PYTHON) -m demo.bootstrap --tests
+
+screenshots:
+	@venv=$$($(PYTHON) -m demo.bootstrap --tests) && \
+	TEST_SCREENSHOTS=doc/images PYTHONWARNINGS=ignore \
+		"$$venv" -m pytest -q -p no:cacheprovider tests/test_browser.py
