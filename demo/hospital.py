@@ -5,7 +5,6 @@
 Works over XML-RPC as a client does, and may be run again: what is there is
 found by its code and left as it is.
 """
-import secrets as random
 import sys
 from xmlrpc.client import Error
 
@@ -75,13 +74,12 @@ def make_users(company, secrets):
     scripts.password = secrets['scripts']
     join(scripts, company, [groups[name] for name in SCRIPTS_GROUPS])
     # GNU Health's core comes with users whose password is known
-    for user in User.find([
-                ('login', 'like', 'demo\\_%'),
-                ('active', 'in', [True, False]),
-                ]):
+    strangers = [
+        user for user in User.find([])
+        if user.login not in {'admin', SCRIPTS_LOGIN}]
+    for user in strangers:
         user.active = False
-        user.password = random.token_urlsafe(24)
-        user.save()
+    User.save(strangers)
     return admin
 
 

@@ -234,6 +234,12 @@ def test_studies_without_an_order(session):
     assert study.imaging_test is None
 
 
+def test_users_with_a_known_password(session):
+    "Only the administrator and the scripts can log in"
+    users = Model.get('res.user').find([('active', '=', True)])
+    assert {user.login for user in users} == {'admin', SCRIPTS_LOGIN}
+
+
 def test_every_way_to_synchronize(session):
     "Scheduler, button and wizards mirror the same, once"
     Study = Model.get('gnuhealth.imaging_orthanc.study')
