@@ -71,7 +71,8 @@ class WebClient:
                 self._menu_row(name).locator(
                     '[class*=expander]').first.click()
                 self._menu_row(below).wait_for()
-        self._menu_row(path[-1]).dblclick()
+        # one click opens: the second of a double click opens it once more
+        self._menu_row(path[-1]).click()
 
     def _menu_row(self, name):
         return self.page.locator('#menu tr:visible').filter(
