@@ -46,3 +46,7 @@ class ResultDeleteError(AccessError):
 
 class SignatureError(UserError):
     pass
+
+
+class ReadError(UserError):
+    pass

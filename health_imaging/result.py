@@ -1,5 +1,7 @@
 # SPDX-FileCopyrightText: The GNU Health imaging suite contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
+from sql import Null
+
 from trytond.i18n import gettext
 from trytond.model import (
     Index, ModelSQL, ModelView, Unique, Workflow, fields)
@@ -7,14 +9,15 @@ from trytond.modules.health.core import (
     get_health_professional, get_institution)
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Bool, Eval, If, PYSONEncoder
-from trytond.transaction import without_check_access
+from trytond.transaction import Transaction, without_check_access
 from trytond.wizard import StateAction, Wizard
 
 from . import upgrade
 from .catalogue import search_any_of
 from .configuration import next_numbers
 from .exceptions import (
-    ResultDeleteError, ResultSignedError, SignatureError)
+    ReadError, ResultDeleteError, ResultSignedError, SignatureError,
+    TransitionError)
 from .request import age_at, now
 from .workflow import GuardedWorkflow
 
@@ -77,6 +80,32 @@ class ImagingResult(GuardedWorkflow, ModelSQL, ModelView):
             'invisible': Eval('state') != 'signed',
             'required': Eval('state') == 'signed',
             })
+    requesting_doctor = fields.Function(
+        fields.Many2One(
+            'gnuhealth.healthprofessional', "Requested by",
+            states={
+                'invisible': ~Eval('requesting_doctor'),
+                }),
+        'on_change_with_requesting_doctor', searcher='search_request')
+    urgent_finding = fields.Boolean(
+        "Urgent finding",
+        help="The requesting doctor has to know of it without delay.")
+    read_by = fields.Many2One(
+        'gnuhealth.healthprofessional', "Read by", readonly=True,
+        ondelete='RESTRICT',
+        states={
+            'invisible': ~Eval('read_by'),
+            },
+        help="The health professional who took note of the result, "
+        "or did so for the one who requested it.")
+    read_date = fields.DateTime(
+        "Read on", readonly=True,
+        states={
+            'invisible': ~Eval('read_by'),
+            })
+    unread = fields.Function(
+        fields.Boolean("Not read"),
+        'on_change_with_unread', searcher='search_unread')
     computed_age = fields.Function(
         fields.Char("Age", help="The patient's age at the date."),
         'on_change_with_computed_age')
@@ -86,6 +115,8 @@ class ImagingResult(GuardedWorkflow, ModelSQL, ModelView):
         'number', 'patient', 'date', 'request', 'order', 'request_date',
         'requested_test', 'doctor', 'institution', 'comment', 'images',
         'signed_by', 'signed_date'}
+    # What only the buttons set, whatever a client sends
+    _button_fields = {'signed_by', 'signed_date', 'read_by', 'read_date'}
 
     @classmethod
     def __setup__(cls):
@@ -98,6 +129,9 @@ class ImagingResult(GuardedWorkflow, ModelSQL, ModelView):
                 Index(t, (t.patient, Index.Range()), (t.date, Index.Range())),
                 Index(t, (t.date, Index.Range())),
                 Index(t, (t.order, Index.Similarity())),
+                Index(
+                    t, (t.date, Index.Range()),
+                    where=(t.read_date == Null) & (t.state != 'draft')),
                 })
         cls._order.insert(0, ('date', 'DESC'))
         cls._transitions |= {
@@ -118,6 +152,10 @@ class ImagingResult(GuardedWorkflow, ModelSQL, ModelView):
                 'reopen': {
                     'invisible': Eval('state') != 'signed',
                     'depends': ['state'],
+                    },
+                'mark_read': {
+                    'invisible': ~Eval('unread'),
+                    'depends': ['unread'],
                     },
                 })
         # The default date depends on the time
@@ -145,12 +183,45 @@ class ImagingResult(GuardedWorkflow, ModelSQL, ModelView):
         return 'default'
 
     @staticmethod
+    def default_urgent_finding():
+        return False
+
+    @staticmethod
     def default_state():
         return 'draft'
 
     @fields.depends('patient', 'date')
     def on_change_with_computed_age(self, name=None):
         return age_at(self.patient, self.date)
+
+    @fields.depends('request', '_parent_request.doctor')
+    def on_change_with_requesting_doctor(self, name=None):
+        return self.request.doctor if self.request else None
+
+    @classmethod
+    def search_request(cls, name, clause):
+        assert name == 'requesting_doctor'
+        return [('request.doctor' + clause[0][len(name):], *clause[1:])]
+
+    @fields.depends('state', 'read_date')
+    def on_change_with_unread(self, name=None):
+        return self.state in {'reported', 'signed'} and not self.read_date
+
+    @classmethod
+    def search_unread(cls, name, clause):
+        _, operator, operand = clause
+        values = operand if operator.endswith('in') else [operand]
+        wanted = {bool(v) for v in values}
+        if operator in {'!=', 'not in'}:
+            wanted = {True, False} - wanted
+        domain = ['OR', ('id', '=', None)]
+        if True in wanted:
+            domain.append([
+                    ('state', '!=', 'draft'), ('read_date', '=', None)])
+        if False in wanted:
+            domain.append([
+                    'OR', ('state', '=', 'draft'), ('read_date', '!=', None)])
+        return domain
 
     def get_rec_name(self, name):
         return ' '.join(filter(None, [
@@ -168,6 +239,9 @@ class ImagingResult(GuardedWorkflow, ModelSQL, ModelView):
 
     @classmethod
     def create(cls, vlist):
+        for values in vlist:
+            cls._check_button_fields(
+                {name for name, value in values.items() if value})
         vlist = [values.copy() for values in vlist]
         without = [v for v in vlist if not v.get('number')]
         numbers = next_numbers('imaging_test_sequence', len(without))
@@ -177,12 +251,34 @@ class ImagingResult(GuardedWorkflow, ModelSQL, ModelView):
 
     @classmethod
     def write(cls, *args):
+        changed = []
         actions = iter(args)
         for results, values in zip(actions, actions):
+            cls._check_button_fields(values.keys())
             if (values.get('state', 'signed') == 'signed'
                     and cls._signed_fields & values.keys()):
                 cls.check_not_signed(results)
+            if 'urgent_finding' in values:
+                flagged = bool(values['urgent_finding'])
+                other = [
+                    r for r in results if bool(r.urgent_finding) != flagged]
+                if not flagged:
+                    cls.check_not_signed(other)
+                changed += other if flagged else []
+            if 'comment' in values:
+                changed += [
+                    r for r in results if r.comment != values['comment']]
         super().write(*args)
+        cls.mark_unread(changed)
+
+    @classmethod
+    def _check_button_fields(cls, names):
+        "What is signed and read is said by the one who presses the button"
+        by_button = cls._button_fields & names
+        if by_button and Transaction().check_access:
+            raise TransitionError(gettext(
+                    'health_imaging.msg_state_by_button',
+                    **cls.__names__(min(by_button))))
 
     @classmethod
     def check_not_signed(cls, results):
@@ -197,8 +293,9 @@ class ImagingResult(GuardedWorkflow, ModelSQL, ModelView):
         default = default.copy() if default is not None else {}
         for name in [
                 'number', 'request', 'order', 'request_date', 'images',
-                'signed_by', 'signed_date']:
+                'signed_by', 'signed_date', 'read_by', 'read_date']:
             default.setdefault(name)
+        default.setdefault('urgent_finding', False)
         default.setdefault('date', now())
         return super().copy(results, default=default)
 
@@ -238,6 +335,32 @@ class ImagingResult(GuardedWorkflow, ModelSQL, ModelView):
                 'signed_by': None,
                 'signed_date': None,
                 })
+        cls.mark_unread(results)
+
+    @classmethod
+    @ModelView.button
+    def mark_read(cls, results):
+        professional = get_health_professional(required=False)
+        if not professional:
+            raise ReadError(gettext('health_imaging.msg_read_who'))
+        for result in results:
+            if result.state == 'draft':
+                raise ReadError(gettext(
+                        'health_imaging.msg_read_draft',
+                        result=result.rec_name))
+        cls.lock(results)
+        cls.write([r for r in results if r.unread], {
+                'read_by': professional,
+                'read_date': now(),
+                })
+
+    @classmethod
+    @without_check_access
+    def mark_unread(cls, results):
+        "Ask for the attention of the requesting doctor once more"
+        read = [r for r in cls.browse(results) if r.read_date]
+        if read:
+            cls.write(read, {'read_by': None, 'read_date': None})
 
 
 class Attachment(metaclass=PoolMeta):

@@ -43,6 +43,8 @@ def request_columns(Model, module):
 def result_columns(Model, module):
     _add_column(Model, module, 'institution')
     _add_column(Model, module, 'state', lambda table: 'reported')
+    # GNU Health 5.0 has no mark: what was there counts as read
+    _add_column(Model, module, 'read_date', lambda table: table.date)
 
 
 # What GNU Health 5.0 lets everyone use who has these rights on the models,

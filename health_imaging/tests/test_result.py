@@ -1,0 +1,151 @@
+# SPDX-FileCopyrightText: The GNU Health imaging suite contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+import unittest
+
+from trytond.model.exceptions import AccessButtonError, AccessError
+from trytond.modules.health_imaging.exceptions import (
+    ReadError, ResultSignedError, TransitionError)
+from trytond.pool import Pool
+from trytond.tests.test_tryton import (
+    activate_module, drop_db, with_transaction)
+from trytond.transaction import Transaction
+
+from .tools import (
+    DOCTOR, IMAGING, Hospital, create_professional, create_user)
+
+
+class ResultTestCase(Hospital, unittest.TestCase):
+    "Test what becomes of a result"
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        drop_db()
+        activate_module('health_imaging')
+
+    @classmethod
+    def tearDownClass(cls):
+        super().tearDownClass()
+        drop_db()
+
+    def as_user(self, user):
+        return Transaction().set_user(user.id, set_context=False)
+
+    @with_transaction()
+    def test_mark_read(self):
+        Result = Pool().get('gnuhealth.imaging.test.result')
+        self.hospital()
+        result = self.result()
+        self.assertFalse(result.unread)
+        with self.assertRaises(ReadError):
+            Result.mark_read([result])
+        Result.report([result])
+        self.assertTrue(result.unread)
+        self.assertEqual(Result.search([('unread', '=', True)]), [result])
+
+        with self.as_user(create_user('assistant', IMAGING)):
+            with self.assertRaises(ReadError):
+                Result.mark_read([Result(result.id)])
+        Result.mark_read([result])
+        self.assertEqual(result.read_by, self.doctor)
+        self.assertTrue(result.read_date)
+        self.assertFalse(result.unread)
+        self.assertEqual(Result.search([('unread', '=', True)]), [])
+
+        # the first reader counts
+        other_user = create_user('other', DOCTOR)
+        create_professional("Otto", "Other", other_user)
+        with self.as_user(other_user):
+            Result.mark_read([Result(result.id)])
+        self.assertEqual(Result(result.id).read_by, self.doctor)
+
+        copy, = Result.copy([result])
+        self.assertFalse(copy.read_by)
+        self.assertFalse(copy.read_date)
+
+    @with_transaction()
+    def test_unread_again(self):
+        Result = Pool().get('gnuhealth.imaging.test.result')
+        self.hospital()
+        result = self.result()
+        Result.write([result], {'comment': "Nodule"})
+        Result.report([result])
+        for change, unread in [
+                ({'comment': "Nodule"}, False),
+                ({'report_style': 'no_images'}, False),
+                ({'urgent_finding': False}, False),
+                ({'urgent_finding': True}, True),
+                ({'urgent_finding': True}, False),
+                ({'comment': "Nodule of 9 mm"}, True)]:
+            with self.subTest(change=change):
+                Result.mark_read([result])
+                Result.write([result], change)
+                self.assertEqual(result.unread, unread)
+                self.assertEqual(bool(result.read_by), not unread)
+
+    @with_transaction()
+    def test_urgent_finding_signed(self):
+        "It is flagged after the signature too, but not taken back"
+        Result = Pool().get('gnuhealth.imaging.test.result')
+        self.hospital()
+        result = self.result()
+        Result.sign([result])
+        Result.mark_read([result])
+        Result.write([result], {'urgent_finding': True})
+        self.assertTrue(result.unread)
+        with self.assertRaises(ResultSignedError):
+            Result.write([result], {'urgent_finding': False})
+
+    @with_transaction()
+    def test_marks_by_button_only(self):
+        Result = Pool().get('gnuhealth.imaging.test.result')
+        self.hospital()
+        result = self.result()
+        Result.report([result])
+        user = create_user('radiographer', IMAGING)
+        values = {
+            'patient': self.patient.id,
+            'requested_test': self.ct.id,
+            'doctor': self.doctor.id,
+            }
+        with self.as_user(user), \
+                Transaction().set_context(_check_access=True):
+            for name, value in [
+                    ('read_by', self.doctor.id),
+                    ('read_date', result.date),
+                    ('signed_by', self.doctor.id),
+                    ('signed_date', result.date)]:
+                with self.subTest(name=name):
+                    with self.assertRaises(TransitionError):
+                        Result.write([Result(result.id)], {name: value})
+                    with self.assertRaises(TransitionError):
+                        Result.create([{**values, name: value}])
+            Result.create([{**values, 'read_by': None}])
+            nobody = create_user('nobody')
+        with self.as_user(nobody), \
+                Transaction().set_context(_check_access=True):
+            with self.assertRaises((AccessError, AccessButtonError)):
+                Result.mark_read([Result(result.id)])
+
+    @with_transaction()
+    def test_search_unread(self):
+        Result = Pool().get('gnuhealth.imaging.test.result')
+        self.hospital()
+        draft, unread, read = [self.result() for _ in range(3)]
+        Result.report([unread])
+        Result.sign([read])
+        Result.mark_read([read])
+        for clause, expected in [
+                (('unread', '=', True), {unread}),
+                (('unread', '!=', True), {draft, read}),
+                (('unread', '=', False), {draft, read}),
+                (('unread', '!=', False), {unread}),
+                (('unread', 'in', [True, False]), {draft, unread, read}),
+                (('unread', 'not in', [True]), {draft, read}),
+                (('unread', 'in', []), set()),
+                (('requesting_doctor', '=', self.doctor.id),
+                    {draft, unread, read}),
+                (('requesting_doctor.rec_name', 'ilike', '%nobody%'),
+                    set())]:
+            with self.subTest(clause=clause):
+                self.assertEqual(set(Result.search([clause])), expected)
