@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from trytond.pool import Pool
 
-from . import catalogue, request, result, template
+from . import (
+    catalogue, configuration, host, ir, life, preview, publication, request,
+    result, template)
 
 __all__ = ['register']
 
@@ -11,7 +13,14 @@ def register():
     Pool.register(
         template.WorklistTemplate,
         catalogue.ImagingTest,
+        configuration.WorklistConfiguration,
+        host.WorklistHost,
+        life.WorklistLog,
+        life.ImagingRequest,
         request.ImagingRequest,
-        request.WorklistAttribute,
+        preview.ImagingRequest,
+        preview.WorklistAttribute,
+        publication.ImagingRequest,
         result.ImagingResult,
+        ir.Cron,
         module='health_imaging_worklist', type_='model')

@@ -16,17 +16,28 @@ HELP_AE_TITLE = (
     "the modality that asks for its worklist by this title.")
 
 
-def check_ae_title(record):
-    if record.aetitle and not _AE_TITLE.fullmatch(record.aetitle):
-        raise AETitleError(gettext(
-                'health_imaging_worklist.msg_ae_title_invalid',
-                aetitle=record.aetitle, record=record.rec_name))
+def ae_titles(text):
+    "Return the AE titles that backslashes part, each once"
+    titles = (t.strip() for t in (text or '').split('\\'))
+    return list(dict.fromkeys(t for t in titles if t))
+
+
+def check_ae_title(record, *titles):
+    for title in titles:
+        if title and not _AE_TITLE.fullmatch(title):
+            raise AETitleError(gettext(
+                    'health_imaging_worklist.msg_ae_title_invalid',
+                    aetitle=title, record=record.rec_name))
 
 
 class ImagingTest(metaclass=PoolMeta):
     __name__ = 'gnuhealth.imaging.test'
 
-    aetitle = fields.Char("AETitle", help=HELP_AE_TITLE)
+    aetitle = fields.Char(
+        "AETitle",
+        help=HELP_AE_TITLE + "\n"
+        "Several, parted by backslashes, put a request on the worklist of "
+        "each, unless it chooses one.")
     imaging_worklist_template = fields.Many2One(
         'gnuhealth.imaging_worklist.worklist_template', "Worklist template",
         help="How requests of this study appear on the worklist.\n"
@@ -37,4 +48,4 @@ class ImagingTest(metaclass=PoolMeta):
         super().validate_fields(tests, field_names)
         if not field_names or 'aetitle' in field_names:
             for test in tests:
-                check_ae_title(test)
+                check_ae_title(test, *(test.aetitle or '').split('\\'))

@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: The GNU Health imaging suite contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
+from trytond.exceptions import UserError
 from trytond.model.exceptions import ValidationError
 
 
@@ -16,4 +17,16 @@ class AETitleError(ValidationError):
 
 
 class UIDError(ValidationError):
+    pass
+
+
+class WorklistAnswerError(UserError):
+    pass
+
+
+class HostError(UserError):
+    pass
+
+
+class HostLateError(UserError):
     pass

@@ -177,6 +177,25 @@ class Template:
         run.blocks(self.body)
         return Rendered(''.join(run.parts), run.replaced)
 
+    def paths(self, name):
+        """
+        Return what the template may read of a variable.
+
+        Parameters
+        ----------
+        name : str
+            The variable.
+
+        Returns
+        -------
+        set of str
+            Dotted paths of attributes, without the name, such as
+            ``patient.puid``.
+        """
+        found = set()
+        _paths(self.body, {name: ()}, found)
+        return {'.'.join(path) for path in found if path}
+
 
 # Parsing
 
@@ -365,6 +384,37 @@ def _check(line, node):
                 raise SandboxError(line, 'call', func.attr)
         else:
             raise SandboxError(line, 'call', type(func).__name__)
+
+
+def _paths(body, known, found):
+    for item in body:
+        if isinstance(item, _Text):
+            continue
+        if item.node is not None:
+            for node in ast.walk(item.node):
+                path = _path(node, known)
+                if path is not None:
+                    found.add(path)
+        if isinstance(item, _Block):
+            inner = dict(known)
+            if item.word == 'for' and isinstance(item.names, str):
+                inner.pop(item.names, None)
+                path = _path(item.node, known)
+                if path is not None:
+                    inner[item.names] = path
+            _paths(item.body, inner, found)
+
+
+def _path(node, known):
+    """Return the attributes that lead from a known name to the node."""
+    if isinstance(node, ast.Name):
+        return known.get(node.id)
+    if isinstance(node, ast.Subscript):
+        return _path(node.value, known)
+    if isinstance(node, ast.Attribute):
+        path = _path(node.value, known)
+        return None if path is None else (*path, node.attr)
+    return None
 
 
 # Rendering

@@ -1,6 +1,7 @@
 # SPDX-FileCopyrightText: The GNU Health imaging suite contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 from collections import namedtuple
+from contextlib import suppress
 from functools import lru_cache
 
 from pydicom.charset import python_encoding
@@ -10,17 +11,27 @@ from trytond.i18n import gettext
 from trytond.model import DeactivableMixin, ModelSQL, ModelView, fields
 from trytond.pyson import Eval
 from trytond.tools import file_open
+from trytond.transaction import inactive_records
 
 from . import dataset, sandbox
 from .attributes import Adapted
 from .conformance import Finding, codec
 from .exceptions import CharsetError, TemplateError
 
-Item = namedtuple('Item', 'text dataset findings')
-Item.__doc__ = """\
-A rendered worklist item: its text, its pydicom Dataset (None if the text is
-no dataset) and the findings on it.
-"""
+
+
+class Item(namedtuple('Item', 'text dataset findings station')):
+    """A rendered worklist item
+
+    It has its text, its pydicom Dataset (None if the text is no dataset), the
+    findings on it and the AE title of its station.
+    """
+    __slots__ = ()
+
+    @property
+    def has_errors(self):
+        return any(f.severity == 'error' for f in self.findings)
+
 
 # Parsing costs more than all the rest of an item
 parse = lru_cache(maxsize=256)(sandbox.Template)
@@ -163,6 +174,16 @@ class WorklistTemplate(DeactivableMixin, ModelSQL, ModelView):
                 template.charset = cls.default_charset()
         cls.save(templates)
 
+    @classmethod
+    def paths(cls):
+        "Return what the templates read of the request, as dotted paths"
+        paths = set()
+        with inactive_records():
+            for template in cls.search([]):
+                with suppress(sandbox.SandboxError):
+                    paths |= parse(template.template).paths('my')
+        return paths
+
     def render(self, data):
         """Return the item that the data give
 
@@ -171,6 +192,7 @@ class WorklistTemplate(DeactivableMixin, ModelSQL, ModelView):
         findings = [
             Finding('warning', name, value.code, '')
             for name, value in data.items() if isinstance(value, Adapted)]
+        station = data.get('ScheduledStationAETitle') or ''
         try:
             rendered = parse(self.template).render(
                 data, sandbox.ESCAPES[self.template_type or 'dump2dcm'])
@@ -178,7 +200,7 @@ class WorklistTemplate(DeactivableMixin, ModelSQL, ModelView):
             findings.append(Finding(
                     'error', '', 'template',
                     '%s: %s' % (e.line, sandbox_reason(e))))
-            return Item(None, None, findings)
+            return Item(None, None, findings, station)
         findings.extend(
             Finding('warning', source, 'replaced', '')
             for _, source in rendered.replaced)
@@ -188,11 +210,11 @@ class WorklistTemplate(DeactivableMixin, ModelSQL, ModelView):
         except dataset.DatasetError as e:
             findings.append(Finding(
                     'error', '', 'text', dataset_reason(e)))
-            return Item(rendered.text, None, findings)
+            return Item(rendered.text, None, findings, station)
         findings = noticed + dataset.check(result) + findings
         if self.value_mode == 'gnuhealth5':
             findings = [f._replace(severity='warning') for f in findings]
-        return Item(rendered.text, result, findings)
+        return Item(rendered.text, result, findings, station)
 
 
 def sandbox_reason(error):
@@ -210,8 +232,10 @@ def dataset_reason(error):
     return reason
 
 
-def sentence(finding):
-    "Return what a person reads of a finding"
+def finding_line(finding):
+    "Return what a person reads of a finding: severity, fact and remedy"
     return gettext(
-        'health_imaging_worklist.msg_finding_%s' % finding.code,
-        attribute=finding.attribute, detail=finding.detail)
+        'health_imaging_worklist.msg_%s' % finding.severity,
+        finding=gettext(
+            'health_imaging_worklist.msg_finding_%s' % finding.code,
+            attribute=finding.attribute, detail=finding.detail))

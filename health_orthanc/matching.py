@@ -286,9 +286,10 @@ class Matcher:
 
     def _finish_worklist(self, requests):
         "The images are there: no modality need ask for the item any more"
-        update_rows(self.Request, ['worklist_status'], [
-                [id_, 'done'] for id_ in requests
-                if self.requests[id_]['status'] == 'todo'])
+        waiting = [
+            id_ for id_ in requests if self.requests[id_]['status'] == 'todo']
+        if waiting:
+            self.Request.finish_worklist(self.Request.browse(waiting))
 
     @classmethod
     def match_rows(cls, make_clause):
