@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from trytond.pool import Pool
 
-from . import catalogue, configuration, request, result, result_report
+from . import (
+    catalogue, configuration, request, result, result_event, result_report)
 
 __all__ = ['register']
 
@@ -20,11 +21,17 @@ def register():
         request.CancelRequestStart,
         result.ImagingResult,
         result.Attachment,
+        result_event.ResultEvent,
+        result_event.ImagingResult,
+        result_event.AddAddendumStart,
+        result_event.ReopenStart,
         module='health_imaging', type_='model')
     Pool.register(
         request.NewOrder,
         request.CancelRequest,
         result.GenerateResult,
+        result_event.AddAddendum,
+        result_event.Reopen,
         module='health_imaging', type_='wizard')
     Pool.register(
         result_report.ImagingResultReport,

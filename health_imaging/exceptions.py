@@ -50,3 +50,19 @@ class SignatureError(UserError):
 
 class ReadError(UserError):
     pass
+
+
+class NotSignedError(UserError):
+    pass
+
+
+class EventTextError(UserError):
+    pass
+
+
+class EventFixedError(AccessError):
+    pass
+
+
+class ResultPatientError(ValidationError):
+    pass

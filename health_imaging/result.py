@@ -16,8 +16,8 @@ from . import upgrade
 from .catalogue import search_any_of
 from .configuration import next_numbers
 from .exceptions import (
-    ReadError, ResultDeleteError, ResultSignedError, SignatureError,
-    TransitionError)
+    ReadError, ResultDeleteError, ResultPatientError, ResultSignedError,
+    SignatureError, TransitionError)
 from .request import age_at, now
 from .workflow import GuardedWorkflow
 
@@ -36,7 +36,10 @@ class ImagingResult(GuardedWorkflow, ModelSQL, ModelView):
     number = fields.Char("Number", readonly=True)
     patient = fields.Many2One(
         'gnuhealth.patient', "Patient", ondelete='RESTRICT',
-        states=_from_request)
+        states={
+            **_from_request,
+            'required': Eval('state') == 'signed',
+            })
     date = fields.DateTime("Date", required=True, states=_not_signed)
     request = fields.Many2One(
         'gnuhealth.imaging.test.request', "Request Info", readonly=True)
@@ -149,10 +152,6 @@ class ImagingResult(GuardedWorkflow, ModelSQL, ModelView):
                     'invisible': ~Eval('state').in_(['draft', 'reported']),
                     'depends': ['state'],
                     },
-                'reopen': {
-                    'invisible': Eval('state') != 'signed',
-                    'depends': ['state'],
-                    },
                 'mark_read': {
                     'invisible': ~Eval('unread'),
                     'depends': ['unread'],
@@ -223,6 +222,14 @@ class ImagingResult(GuardedWorkflow, ModelSQL, ModelView):
                     'OR', ('state', '=', 'draft'), ('read_date', '!=', None)])
         return domain
 
+    @fields.depends('urgent_finding', 'unread')
+    def on_change_notify(self):
+        notifications = list(super().on_change_notify())
+        if self.urgent_finding and self.unread:
+            notifications.append(('warning', gettext(
+                        'health_imaging.msg_urgent_unread')))
+        return notifications
+
     def get_rec_name(self, name):
         return ' '.join(filter(None, [
                     self.number, self.requested_test.rec_name]))
@@ -234,7 +241,12 @@ class ImagingResult(GuardedWorkflow, ModelSQL, ModelView):
     def view_attributes(cls):
         return super().view_attributes() + [
             ('/tree', 'visual', If(
-                    Eval('state') == 'draft', 'warning', '')),
+                    Bool(Eval('urgent_finding')) & Bool(Eval('unread')),
+                    'danger',
+                    If(Eval('state') == 'draft', 'warning', ''))),
+            ('//page[@id="history"]', 'states', {
+                    'invisible': ~Eval('reopenings'),
+                    }),
             ]
 
     @classmethod
@@ -281,6 +293,18 @@ class ImagingResult(GuardedWorkflow, ModelSQL, ModelView):
                     **cls.__names__(min(by_button))))
 
     @classmethod
+    def validate_fields(cls, results, field_names):
+        super().validate_fields(results, field_names)
+        if {'patient', 'request'} & field_names:
+            for result in results:
+                request = result.request
+                if request and result.patient != request.patient:
+                    raise ResultPatientError(gettext(
+                            'health_imaging.msg_result_patient',
+                            result=result.rec_name,
+                            request=request.rec_name))
+
+    @classmethod
     def check_not_signed(cls, results):
         for result in results:
             if result.state == 'signed':
@@ -325,17 +349,6 @@ class ImagingResult(GuardedWorkflow, ModelSQL, ModelView):
                 'signed_by': professional,
                 'signed_date': now(),
                 })
-
-    @classmethod
-    @ModelView.button
-    @Workflow.transition('reported')
-    def reopen(cls, results):
-        cls.write(results, {
-                'state': 'reported',
-                'signed_by': None,
-                'signed_date': None,
-                })
-        cls.mark_unread(results)
 
     @classmethod
     @ModelView.button

@@ -85,3 +85,15 @@ def create_professional(name, lastname, user=None):
     professional = Professional(party=party)
     professional.save()
     return professional
+
+
+def create_result(patient, test, doctor):
+    "Return the new result of a request by the doctor"
+    Request = Model.get('gnuhealth.imaging.test.request')
+    request = Request(patient=patient, requested_test=test, doctor=doctor)
+    request.save()
+    request.click('requested')
+    request.click('generate_results')
+    request.reload()
+    result, = request.results
+    return result

@@ -290,7 +290,7 @@ class HealthImagingTestCase(Hospital, ModuleTestCase):
                 change()
         Result.write([result], {'report_style': 'no_images'})
 
-        Result.reopen([result])
+        Result.withdraw_signature([result], "Wrong side")
         self.assertEqual(result.state, 'reported')
         self.assertFalse(result.signed_by)
         Attachment.delete([image])

@@ -2,16 +2,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 import unittest
 
-from trytond.model.exceptions import AccessButtonError, AccessError
+from trytond.model.exceptions import (
+    AccessButtonError, AccessError, RequiredValidationError)
 from trytond.modules.health_imaging.exceptions import (
-    ReadError, ResultSignedError, TransitionError)
+    EventFixedError, EventTextError, NotSignedError, ReadError,
+    ResultSignedError, SignatureError, TransitionError)
 from trytond.pool import Pool
 from trytond.tests.test_tryton import (
     activate_module, drop_db, with_transaction)
 from trytond.transaction import Transaction
 
 from .tools import (
-    DOCTOR, IMAGING, Hospital, create_professional, create_user)
+    DOCTOR, IMAGING, IMAGING_ADMIN, Hospital, create_professional,
+    create_user)
 
 
 class ResultTestCase(Hospital, unittest.TestCase):
@@ -95,6 +98,123 @@ class ResultTestCase(Hospital, unittest.TestCase):
         self.assertTrue(result.unread)
         with self.assertRaises(ResultSignedError):
             Result.write([result], {'urgent_finding': False})
+
+    @with_transaction()
+    def test_addendum(self):
+        pool = Pool()
+        Event = pool.get('gnuhealth.imaging.test.result.event')
+        Result = pool.get('gnuhealth.imaging.test.result')
+        self.hospital()
+        result = self.result()
+        Result.report([result])
+        with self.assertRaises(NotSignedError):
+            Result.append_addendum([result], "A nodule, too")
+        Result.sign([result])
+        Result.mark_read([result])
+        for text in [None, '', ' \n']:
+            with self.assertRaises(EventTextError):
+                Result.append_addendum([result], text)
+        with self.as_user(create_user('assistant', IMAGING)):
+            with self.assertRaises(SignatureError):
+                Result.append_addendum([Result(result.id)], "A nodule, too")
+        self.assertFalse(result.unread)
+
+        Result.append_addendum([result], " A nodule, too\n", urgent=True)
+        result = Result(result.id)
+        event, = result.addenda
+        self.assertEqual(event.text, "A nodule, too")
+        self.assertEqual(event.professional, self.doctor)
+        self.assertEqual(event.user.id, Transaction().user)
+        self.assertTrue(event.date)
+        self.assertTrue(result.urgent_finding)
+        self.assertTrue(result.unread)
+        self.assertEqual(result.state, 'signed')
+        self.assertEqual(result.reopenings, ())
+
+        with self.assertRaises(EventFixedError):
+            Event.write([event], {'text': "No nodule"})
+        with self.assertRaises(EventFixedError):
+            Event.delete([event])
+        with self.assertRaises(EventFixedError):
+            Result.write([result], {'addenda': [('delete', [event.id])]})
+        copy, = Result.copy([result])
+        self.assertFalse(copy.addenda)
+
+    @with_transaction()
+    def test_reopen(self):
+        Result = Pool().get('gnuhealth.imaging.test.result')
+        self.hospital()
+        result = self.result()
+        Result.write([result], {'comment': "Left side"})
+        Result.sign([result])
+        Result.mark_read([result])
+        signed_date = result.signed_date
+        for reason in [None, '', '\t ']:
+            with self.assertRaises(EventTextError):
+                Result.withdraw_signature([result], reason)
+        self.assertEqual(result.state, 'signed')
+        Result.withdraw_signature([result], "It is the right side")
+        result = Result(result.id)
+        self.assertEqual(result.state, 'reported')
+        self.assertFalse(result.signed_by)
+        self.assertTrue(result.unread)
+        event, = result.reopenings
+        self.assertEqual(event.text, "It is the right side")
+        self.assertEqual(event.signed_by, self.doctor)
+        self.assertEqual(event.signed_date, signed_date)
+        self.assertEqual(event.signed_comment, "Left side")
+        with self.assertRaises(NotSignedError):
+            Result.withdraw_signature([result], "Once more")
+
+    @with_transaction()
+    def test_reopen_over_rpc(self):
+        "Neither a button nor a write withdraws a signature without a reason"
+        pool = Pool()
+        Event = pool.get('gnuhealth.imaging.test.result.event')
+        Reopen = pool.get('gnuhealth.imaging.test.result.reopen', 'wizard')
+        Result = pool.get('gnuhealth.imaging.test.result')
+        self.hospital()
+        result = self.result()
+        Result.sign([result])
+        context = {
+            'active_model': Result.__name__,
+            'active_id': result.id,
+            'active_ids': [result.id],
+            }
+        chief = create_user('chief', IMAGING_ADMIN)
+        with self.as_user(chief), \
+                Transaction().set_context(_check_access=True, **context):
+            Result.reopen([Result(result.id)])
+            for values in [
+                    {'state': 'reported'}, {'state': 'draft'},
+                    {'signed_by': None}]:
+                with self.assertRaises(TransitionError):
+                    Result.write([Result(result.id)], values)
+            with self.assertRaises(AccessError):
+                Event.create([{
+                            'result': result.id, 'kind': 'reopening',
+                            'text': "Forged", 'user': chief.id,
+                            'date': result.date}])
+            session_id, _, _ = Reopen.create()
+            with self.assertRaises(EventTextError):
+                Reopen.execute(session_id, {'start': {}}, 'reopen')
+            self.assertEqual(Result(result.id).state, 'signed')
+        with self.as_user(create_user('doctor', DOCTOR)), \
+                Transaction().set_context(_check_access=True, **context):
+            with self.assertRaises((AccessError, KeyError)):
+                Reopen.execute(
+                    session_id, {'start': {'reason': "Mine"}}, 'reopen')
+        self.assertEqual(Result(result.id).state, 'signed')
+
+    @with_transaction()
+    def test_signed_needs_patient(self):
+        Result = Pool().get('gnuhealth.imaging.test.result')
+        self.hospital()
+        result = Result(requested_test=self.ct)
+        result.save()
+        Result.report([result])
+        with self.assertRaises(RequiredValidationError):
+            Result.sign([result])
 
     @with_transaction()
     def test_marks_by_button_only(self):

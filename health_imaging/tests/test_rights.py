@@ -38,18 +38,20 @@ class RightsTestCase(Hospital, unittest.TestCase):
             'gnuhealth.imaging.test',
             'gnuhealth.imaging.test.request',
             'gnuhealth.imaging.test.result',
+            'gnuhealth.imaging.test.result.event',
             'gnuhealth.sequences.imaging_req_seq',
             'gnuhealth.sequences.imaging_test_sequence',
             ]
         rights = {
-            (): ['', '', '', '', '', ''],
-            (IMAGING,): ['r', 'r', 'rwcd', 'rwc', '', ''],
-            (IMAGING_ADMIN,): ['rwcd', 'rwcd', 'rwcd', 'rwc', '', ''],
-            (DOCTOR,): ['r', 'r', 'rwcd', 'rwc', '', ''],
-            (FRONT_DESK,): ['r', 'r', 'r', '', '', ''],
+            (): ['', '', '', '', '', '', ''],
+            (IMAGING,): ['r', 'r', 'rwcd', 'rwc', 'r', '', ''],
+            (IMAGING_ADMIN,): [
+                'rwcd', 'rwcd', 'rwcd', 'rwc', 'r', '', ''],
+            (DOCTOR,): ['r', 'r', 'rwcd', 'rwc', 'r', '', ''],
+            (FRONT_DESK,): ['r', 'r', 'r', '', '', '', ''],
             ('health.group_health_admin',): [
-                'rwc', 'rwc', '', '', 'rwcd', 'rwcd'],
-            ('health.group_health_nursing',): ['', '', '', '', '', ''],
+                'rwc', 'rwc', '', '', '', 'rwcd', 'rwcd'],
+            ('health.group_health_nursing',): ['', '', '', '', '', '', ''],
             }
         Access = pool.get('ir.model.access')
         for i, (groups, expected) in enumerate(rights.items()):
@@ -88,7 +90,8 @@ class RightsTestCase(Hospital, unittest.TestCase):
             for button, model, record, allowed in [
                     ('requested', Request, draft, may_act),
                     ('draft', Request, cancelled, {IMAGING_ADMIN}),
-                    ('reopen', Result, signed, {IMAGING_ADMIN})]:
+                    ('reopen', Result, signed, {IMAGING_ADMIN}),
+                    ('add_addendum', Result, signed, may_act)]:
                 with self.subTest(group=group, button=button), \
                         Transaction().set_user(user.id), \
                         Transaction().set_context(_check_access=True):
