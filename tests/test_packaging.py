@@ -1,10 +1,11 @@
 # SPDX-FileCopyrightText: The GNU Health imaging suite contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A wheel built from a clean clone carries everything and works in a new
-environment."""
+"""What is built from a clean clone carries everything, and the wheel works in
+a new environment."""
 import os
 import subprocess
 import sys
+import tarfile
 import venv
 import zipfile
 from pathlib import Path
@@ -15,6 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent
 MODULES = ('health_imaging', 'health_imaging_worklist', 'health_orthanc')
 # What a running server has no use for.
 NOT_PACKED = ('doc/', 'README.rst', 'CHANGELOG')
+# What only a clone has a use for.
+NOT_RELEASED = {'.gitignore'}
 
 ACTIVATE = """
 from trytond.tests.test_tryton import activate_module, with_transaction
@@ -48,12 +51,26 @@ def clone(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def wheel(clone, tmp_path_factory):
-    dist = tmp_path_factory.mktemp('dist')
-    run(sys.executable, '-m', 'pip', 'wheel', '--quiet', '--no-deps',
-        '--wheel-dir', str(dist), str(clone))
+def dist(clone, tmp_path_factory):
+    "A source distribution, and the wheel that is built from it"
+    path = tmp_path_factory.mktemp('dist')
+    run(sys.executable, '-m', 'build', '--outdir', str(path), str(clone))
+    return path
+
+
+@pytest.fixture
+def wheel(dist):
     wheel, = dist.glob('*.whl')
     return wheel
+
+
+def test_source_distribution_carries_every_file(clone, dist):
+    "Each file of the repository is in the source distribution"
+    path, = dist.glob('*.tar.gz')
+    with tarfile.open(path) as archive:
+        packed = {name.partition('/')[2] for name in archive.getnames()}
+    wanted = set(run('git', '-C', str(clone), 'ls-files').split())
+    assert wanted - packed == NOT_RELEASED
 
 
 def test_wheel_carries_every_file(clone, wheel):
