@@ -9,6 +9,7 @@ their dependencies comes along.
 import base64
 import hashlib
 import json
+import os
 import re
 import shutil
 import tarfile
@@ -143,8 +144,13 @@ def fetch(names, folder, npm, programs, log_name):
     """Fetch packages with npm; return name to tarball, checked."""
     wanted = [f'{name}@{PACKAGES[name][0]}' for name in names]
     ok, log = programs.run(log_name, [
-            *npm, 'pack', '--silent', '--pack-destination', folder, *wanted],
-        cwd=folder)
+            *npm, 'pack', '--loglevel', 'error', '--pack-destination', folder,
+            *wanted],
+        cwd=folder, env={
+            **os.environ,
+            # else it leaves a folder in /tmp
+            'NODE_DISABLE_COMPILE_CACHE': '1',
+            })
     tarballs = {}
     for name in names:
         version, checksum = PACKAGES[name]
