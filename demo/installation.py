@@ -20,13 +20,18 @@ ORTHANC_LOGIN = 'gnuhealth'
 VIEWER_LOGIN = 'viewer'
 
 
-def source_stamp(*folders, suffixes=('.py', '.xml', '.po', '.cfg', '.txt')):
+# of what a running service has loaded, or a database holds
+SOURCES = {
+    '.cfg', '.fodt', '.lua', '.po', '.py', '.sh', '.svg', '.txt', '.xml'}
+
+
+def source_stamp(*folders):
     """A checksum of the sources below folders of the repository."""
     digest = hashlib.sha256()
     for folder in folders:
         root = REPOSITORY / folder
         for path in sorted([root] if root.is_file() else root.rglob('*')):
-            if path.suffix in suffixes and path.is_file() and (
+            if path.suffix in SOURCES and path.is_file() and (
                     'tests' not in path.relative_to(REPOSITORY).parts):
                 digest.update(str(path).encode())
                 digest.update(path.read_bytes())
