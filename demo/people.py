@@ -21,7 +21,6 @@ COUNTRIES = [
     Country('VN', 'VNM', '704', "Viet Nam"),
     ]
 HOSPITAL = "Hospital Demo San Telmo"
-HOSPITAL_COUNTRY = 'ES'
 TIMEZONE = 'Europe/Madrid'
 
 # the first one is the administrator's

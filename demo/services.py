@@ -24,7 +24,6 @@ Only the standard library is used.
 """
 import base64
 import json
-import os
 import shutil
 import urllib.error
 import urllib.request
@@ -92,11 +91,6 @@ class Orthanc(Service):
     def url(self):
         """The address of the REST API, with a slash at its end."""
         return f'http://{LOOPBACK}:{self.http_port}/'
-
-    def viewer_url(self, study_instance_uid):
-        """The address at which OHIF shows a study."""
-        return (f'{self.url}ohif/viewer'
-            f'?StudyInstanceUIDs={study_instance_uid}')
 
     def ports(self):
         return [self.http_port, self.dicom_port]
@@ -213,15 +207,6 @@ class Orthanc(Service):
 
     def delete(self, path):
         return self.request(path, method='DELETE')
-
-    def wipe(self):
-        """Empty the archive, its change log included; restart if it ran."""
-        ran = self.running
-        self.stop()
-        if self.storage.exists():
-            shutil.rmtree(self.storage)
-        if ran:
-            self.start()
 
 
 def trytond_config(path, port, database_path=None, web_root=None,

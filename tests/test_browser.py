@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 from browser import SIZE, WebClient, chromium, wait_for_picture
 from proteus import Model
-from test_loop import (
-    ask, place_order, publish, studies_of, synchronize, take_pictures)
+from test_loop import ask, studies_of, synchronize, take_pictures
 
 from demo import people
 from demo.hospital import connect

@@ -2,23 +2,25 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The loop on SQLite and on PostgreSQL, with a real Orthanc: from the order
 over the worklist and the pictures to the linked study."""
+import base64
 import datetime as dt
+import http.client
+import io
 import subprocess
-from collections import namedtuple
 from zoneinfo import ZoneInfo
 
 import pydicom.data
 import pytest
 from proteus import Model, Wizard
+from pynetdicom import AE
 
 from demo import modality, people
 from demo.hospital import connect
 from demo.installation import SCRIPTS_LOGIN
-from demo.play import SYNCHRONIZER
+from demo.play import SYNCHRONIZER, Loop
 from demo.process import LOOPBACK
 from demo.services import wait_until
-
-Order = namedtuple('Order', 'person requests')
+from demo.steps import Report
 
 # pressing Request to the answer of C-FIND
 WORKLIST_LIMIT = 15
@@ -298,3 +300,46 @@ def test_a_study_that_is_gone(session):
     assert study.missing_since is not None
     assert study.request == request
     assert study.patient == request.patient
+
+
+def test_what_the_demo_plays(session):
+    "The demo's order ends as a row with its study, result and viewer link"
+    stream = io.StringIO()
+    loop = Loop(session, Report(stream))
+    loop.play()
+    rows, _ = loop.rows()
+    order, patient, accession, study, result, link = rows[-1]
+    request, = Model.get('gnuhealth.imaging.test.request').find(
+        [('request_line', '=', order)])
+    assert accession == request.request
+    assert patient == request.patient.rec_name
+    assert study.startswith(request.requested_test.name)
+    assert result == request.results[0].number
+    assert request.merge_id in link
+    assert f"{order}, " in stream.getvalue()
+
+
+def test_other_machines_are_refused(sqlite_hospital, monkeypatch):
+    "Another address than 127.0.0.1 is told nothing and brings nothing"
+    hospital, elsewhere = sqlite_hospital, ('127.0.0.2', 0)
+    with connect(hospital):
+        request, = place_order(people.PATIENTS[3], ['DEMO-DX-CHEST'])
+        item, = publish(hospital, [request])
+    stored = hospital.orthanc.get('/statistics')
+
+    associate = AE.associate
+    monkeypatch.setattr(AE, 'associate', lambda *args, **values: associate(
+            *args, **values, bind_address=elsewhere))
+    with pytest.raises(modality.ModalityError):
+        ask(hospital, request)
+    take_pictures(hospital, request, item)
+    assert hospital.orthanc.get('/statistics') == stored
+
+    account = f'{hospital.orthanc.user}:{hospital.orthanc.password}'
+    connection = http.client.HTTPConnection(
+        LOOPBACK, hospital.orthanc.http_port, source_address=elsewhere)
+    connection.request('GET', '/system', headers={
+            'Authorization': 'Basic '
+            + base64.b64encode(account.encode()).decode()})
+    assert connection.getresponse().status == http.client.UNAUTHORIZED
+    connection.close()
