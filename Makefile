@@ -13,7 +13,8 @@ help:
 	@echo 'make venv         only set up what the tests need'
 	@echo 'make screenshots  make the pictures of README.rst anew'
 	@echo
-	@echo 'Settable: DEMO_STATE, TRYTON_PORT, ORTHANC_PORT, DICOM_PORT, PYTHON'
+	@echo 'Settable: DEMO_STATE, TRYTON_PORT, ORTHANC_PORT, DICOM_PORT, PYTHON,'
+	@echo 'DEMO_ADMIN_PASSWORD (at the first start)'
 
 demo:
 	@$(PYTHON) -m demo up
