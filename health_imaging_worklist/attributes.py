@@ -39,6 +39,19 @@ class Adapted(str):
         return self
 
 
+def readable(Model, name):
+    "Return the field that a template may read; raise KeyError if it may not"
+    field = Model._fields.get(name)
+    if (field is None
+            or field._type not in _READABLE
+            or _HIDDEN.search(name)):
+        raise KeyError(name)
+    if (Model.__name__.startswith(('ir.', 'res.'))
+            and name not in {'name', 'rec_name'}):
+        raise KeyError(name)
+    return field
+
+
 class RecordView(View):
     "The values of a record's fields, read only"
     __slots__ = ('_record',)
@@ -50,14 +63,7 @@ class RecordView(View):
         record = self._record
         if name == 'id':
             return record.id
-        field = record._fields.get(name)
-        if (field is None
-                or field._type not in _READABLE
-                or _HIDDEN.search(name)):
-            raise KeyError(name)
-        if (record.__name__.startswith(('ir.', 'res.'))
-                and name not in {'name', 'rec_name'}):
-            raise KeyError(name)
+        readable(record.__class__, name)
         return view(getattr(record, name))
 
 

@@ -47,7 +47,7 @@ class ImagingRequest(metaclass=PoolMeta):
     def view_attributes(cls):
         hidden = {'invisible': ~Eval('show_worklist_text')}
         return super().view_attributes() + [
-            ('//page[@id="worklist_preview"]', 'states', hidden,
+            ('//page[@name="worklist_attributes"]', 'states', hidden,
                 ['show_worklist_text']),
             ('//page[@name="worklist_text"]', 'states', hidden,
                 ['show_worklist_text']),

@@ -16,6 +16,8 @@ from .attributes import SECTION, template_data, time_zone, time_zones
 from .catalogue import HELP_AE_TITLE, ae_titles, check_ae_title
 from .conformance import Finding
 from .exceptions import UIDError
+from .sample import sample_data
+from .template import template_of
 
 _UID = re.compile(r'(0|[1-9]\d*)(\.(0|[1-9]\d*))+')
 
@@ -174,12 +176,16 @@ class ImagingRequest(metaclass=PoolMeta):
 
     def get_worklist_template_data(self):
         "Return the variables of the worklist template by name"
-        return template_data(
-            self, self.requested_test.imaging_worklist_template)
+        return template_data(self, template_of(self))
+
+    @classmethod
+    def get_worklist_sample_data(cls, template):
+        "Return the same variables for a made-up request"
+        return sample_data(cls, template)
 
     def get_worklist_items(self):
         "Return the rendered items, one for each station"
-        template = self.requested_test.imaging_worklist_template
+        template = template_of(self)
         if not template:
             return []
         data = self.get_worklist_template_data()

@@ -1,7 +1,8 @@
 # SPDX-FileCopyrightText: The GNU Health imaging suite contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 from collections import namedtuple
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from functools import lru_cache
 
 from pydicom.charset import python_encoding
@@ -9,6 +10,7 @@ from pydicom.charset import python_encoding
 from trytond import backend
 from trytond.i18n import gettext
 from trytond.model import DeactivableMixin, ModelSQL, ModelView, fields
+from trytond.pool import Pool
 from trytond.pyson import Eval
 from trytond.tools import file_open
 from trytond.transaction import inactive_records
@@ -32,6 +34,9 @@ class Item(namedtuple('Item', 'text dataset findings station')):
     def has_errors(self):
         return any(f.severity == 'error' for f in self.findings)
 
+
+# The template that is being checked stands in for the one of the study
+_checked = ContextVar('checked_worklist_template', default=None)
 
 # Parsing costs more than all the rest of an item
 parse = lru_cache(maxsize=256)(sandbox.Template)
@@ -66,6 +71,16 @@ class WorklistTemplate(DeactivableMixin, ModelSQL, ModelView):
         "Template", required=True,
         help="The text of an item, in the text syntax of Genshi.")
     comment = fields.Text("Comment")
+    sample = fields.Function(
+        fields.Many2One(
+            'gnuhealth.imaging.test.request', "Sample request",
+            help="The request with which the template is checked.\n"
+            "Leave empty to use a made-up one."),
+        'get_sample', setter='set_sample')
+    check_findings = fields.Function(
+        fields.Text("Check"), 'on_change_with_check_findings')
+    check_text = fields.Function(
+        fields.Text("Sample text"), 'on_change_with_check_text')
 
     @classmethod
     def __setup__(cls):
@@ -110,6 +125,49 @@ class WorklistTemplate(DeactivableMixin, ModelSQL, ModelView):
         texts = [self.shipped(t) for t in ('dump2dcm', 'json')]
         if self.template_type and self.template in [None, '', *texts]:
             self.template = self.shipped(self.template_type)
+
+    @classmethod
+    def get_sample(cls, templates, name):
+        "The sample is chosen while the form is open, and not kept"
+        return {t.id: None for t in templates}
+
+    @classmethod
+    def set_sample(cls, templates, name, value):
+        pass
+
+    @fields.depends(
+        'template', 'template_type', 'charset', 'value_mode', 'sample')
+    def on_change_with_check_findings(self, name=None):
+        lines = [finding_line(f) for f in self._checked_item().findings]
+        return '\n'.join(lines) or gettext(
+            'health_imaging_worklist.msg_template_checked')
+
+    @fields.depends(
+        'template', 'template_type', 'charset', 'value_mode', 'sample')
+    def on_change_with_check_text(self, name=None):
+        return self._checked_item().text
+
+    def _checked_item(self):
+        "Return the item of the sample"
+        Request = Pool().get('gnuhealth.imaging.test.request')
+        if self.sample and self._may_use(self.sample):
+            with stand_in(self):
+                (_, items), = Request._worklist_rendered([self.sample])
+            return items[0]
+        return self.render(Request.get_worklist_sample_data(self))
+
+    @classmethod
+    def _may_use(cls, sample):
+        """Return whether the user may render the request
+
+        A template can read whatever the request leads to: only those who may
+        save it may try it with a real patient.
+        """
+        ModelAccess = Pool().get('ir.model.access')
+        access = ModelAccess.get_access([cls.__name__])[cls.__name__]
+        Request = Pool().get('gnuhealth.imaging.test.request')
+        return access['write'] and bool(
+            Request.search([('id', '=', sample.id)]))
 
     @fields.depends('charset')
     def autocomplete_charset(self):
@@ -194,7 +252,7 @@ class WorklistTemplate(DeactivableMixin, ModelSQL, ModelView):
             for name, value in data.items() if isinstance(value, Adapted)]
         station = data.get('ScheduledStationAETitle') or ''
         try:
-            rendered = parse(self.template).render(
+            rendered = parse(self.template or '').render(
                 data, sandbox.ESCAPES[self.template_type or 'dump2dcm'])
         except sandbox.SandboxError as e:
             findings.append(Finding(
@@ -215,6 +273,20 @@ class WorklistTemplate(DeactivableMixin, ModelSQL, ModelView):
         if self.value_mode == 'gnuhealth5':
             findings = [f._replace(severity='warning') for f in findings]
         return Item(rendered.text, result, findings, station)
+
+
+@contextmanager
+def stand_in(template):
+    "Use the template for requests, whatever their study says"
+    token = _checked.set(template)
+    try:
+        yield
+    finally:
+        _checked.reset(token)
+
+
+def template_of(request):
+    return _checked.get() or request.requested_test.imaging_worklist_template
 
 
 def sandbox_reason(error):
