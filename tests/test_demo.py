@@ -9,11 +9,13 @@ import sys
 
 import pytest
 
+from demo import installation, web
 from demo.process import (
     Service, ServiceError, ServiceTimeout, free_port, port_is_busy,
     wait_until, write_private)
 from demo.state import State, port_of
-from demo.steps import StepError
+from demo.steps import Programs, StepError
+from demo.table import table, width
 
 
 class Sleeper(Service):
@@ -100,3 +102,39 @@ def test_private_file(tmp_path):
     path = write_private(tmp_path / 'folder' / 'secret', "word")
     assert path.read_text() == "word"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_npm_says_what_is_wrong(tmp_path, monkeypatch):
+    monkeypatch.setenv('npm_config_registry', f'http://127.0.0.1:{free_port()}')
+    monkeypatch.setenv('npm_config_cache', str(tmp_path / 'cache'))
+    monkeypatch.setenv('npm_config_fetch_retries', '0')
+    with pytest.raises(StepError, match="is the network there") as raised:
+        web.fetch(['mousetrap'], tmp_path, web.npm_command(State()),
+            Programs(tmp_path), 'npm')
+    assert str(tmp_path / 'npm.log') in str(raised.value)
+    assert 'ECONNREFUSED' in (tmp_path / 'npm.log').read_text()
+
+
+def test_npm_brings_something_else(tmp_path):
+    version, _ = web.PACKAGES['mousetrap']
+    (tmp_path / f'mousetrap-{version}.tgz').write_text("another one")
+    with pytest.raises(StepError, match="checksum"):
+        web.fetch(['mousetrap'], tmp_path, ['true'], Programs(tmp_path), 'npm')
+
+
+@pytest.mark.parametrize('name', ['loop.py', 'loopback.lua', 'view/form.xml'])
+def test_changed_source_is_noticed(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(installation, 'REPOSITORY', tmp_path)
+    path = tmp_path / 'demo' / name
+    path.parent.mkdir(parents=True)
+    path.write_text("old")
+    before = installation.source_stamp('demo')
+    assert installation.source_stamp('demo') == before
+    path.write_text("new")
+    assert installation.source_stamp('demo') != before
+
+
+def test_table_is_aligned_in_every_script():
+    lines = table(["Name", "Link"], [
+            ["Gómez", 'x'], ["ليلى", 'x'], ["林, 小雨", 'x'], ["สมชาย", 'x']])
+    assert len({width(line[:-1]) for line in lines[2:]}) == 1
