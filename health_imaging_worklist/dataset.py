@@ -215,6 +215,8 @@ def _add(dataset, line, tag, vr, value):
             result = None if vr in NUMBER_VR | {'AT'} else ''
         else:
             parts = [p.rstrip(' ') for p in value.split('\\')]
+            if vr == 'AE':
+                parts = [p.lstrip(' ') for p in parts]
             if vr in INTEGER_VR:
                 parts = [int(p) for p in parts]
             elif vr in FLOAT_VR:
@@ -334,10 +336,21 @@ def _json_text(key, value):
 
 
 def to_json(dataset):
-    """Return the dataset in the DICOM JSON model, as ASCII text."""
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        return json.dumps(dataset.to_json_dict(), sort_keys=True)
+    """
+    Return the dataset in the DICOM JSON model, as ASCII text.
+
+    Raises
+    ------
+    DatasetError
+        If the model cannot hold it, such as a name with four groups.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            return json.dumps(
+                dataset.to_json_dict(), sort_keys=True, allow_nan=False)
+    except (ValueError, TypeError, LookupError, ArithmeticError) as e:
+        raise DatasetError(None, 'value', type(e).__name__) from e
 
 
 def rows(dataset, depth=0):

@@ -6,7 +6,6 @@ from trytond.pool import Pool, PoolMeta
 from trytond.rpc import RPC
 from trytond.transaction import without_check_access
 
-from . import dataset
 from .exceptions import WorklistAnswerError
 from .versions import SOURCES, request_versions, short_digest
 
@@ -141,5 +140,5 @@ class ImagingRequest(metaclass=PoolMeta):
             }
         if not problems['error']:
             answer['text'] = item.text
-            answer['dataset'] = dataset.to_json(item.dataset)
+            answer['dataset'] = item.json
         return answer

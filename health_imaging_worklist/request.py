@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: The GNU Health imaging suite contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
+import logging
 import re
 import uuid
 
@@ -17,7 +18,9 @@ from .catalogue import HELP_AE_TITLE, ae_titles, check_ae_title
 from .conformance import Finding
 from .exceptions import UIDError
 from .sample import sample_data
-from .template import template_of
+from .template import Item, template_of
+
+logger = logging.getLogger(__name__)
 
 _UID = re.compile(r'(0|[1-9]\d*)(\.(0|[1-9]\d*))+')
 
@@ -210,4 +213,16 @@ class ImagingRequest(metaclass=PoolMeta):
             requests = cls.browse(requests)
             with Transaction().set_context(
                     worklist_time_zones=time_zones(requests)):
-                return [(r, r.get_worklist_items()) for r in requests]
+                return [(r, r._worklist_guarded()) for r in requests]
+
+    def _worklist_guarded(self):
+        "Return the items; what nobody foresaw stops no other request"
+        try:
+            return self.get_worklist_items()
+        except backend.DatabaseOperationalError:
+            raise
+        except Exception as e:
+            logger.exception(
+                "worklist item of request %s: %s", self.id, type(e).__name__)
+            return [Item(None, None, [
+                        Finding('error', '', 'failed', type(e).__name__)], '')]

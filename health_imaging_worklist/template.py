@@ -22,11 +22,13 @@ from .exceptions import CharsetError, TemplateError
 
 
 
-class Item(namedtuple('Item', 'text dataset findings station')):
+class Item(namedtuple(
+            'Item', 'text dataset findings station json', defaults=[None])):
     """A rendered worklist item
 
     It has its text, its pydicom Dataset (None if the text is no dataset), the
-    findings on it and the AE title of its station.
+    findings on it, the AE title of its station, and the dataset in the DICOM
+    JSON model.
     """
     __slots__ = ()
 
@@ -270,9 +272,15 @@ class WorklistTemplate(DeactivableMixin, ModelSQL, ModelView):
                     'error', '', 'text', dataset_reason(e)))
             return Item(rendered.text, None, findings, station)
         findings = noticed + dataset.check(result) + findings
+        try:
+            json = dataset.to_json(result)
+        except dataset.DatasetError as e:
+            findings.append(Finding(
+                    'error', e.detail, 'text', dataset_reason(e)))
+            return Item(rendered.text, None, findings, station)
         if self.value_mode == 'gnuhealth5':
             findings = [f._replace(severity='warning') for f in findings]
-        return Item(rendered.text, result, findings, station)
+        return Item(rendered.text, result, findings, station, json)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import datetime as dt
 import json
 import unittest
+from unittest.mock import patch
 
 from pydicom.dataset import Dataset
 
@@ -10,6 +11,7 @@ from trytond.model.exceptions import AccessError
 from trytond.modules.health_imaging.tests.tools import (
     IMAGING, create_patient, create_professional, create_test, create_user)
 from trytond.modules.health_imaging_worklist import host as host_module
+from trytond.modules.health_imaging_worklist import request as request_module
 from trytond.modules.health_imaging_worklist.exceptions import (
     HostError, HostLateError, WorklistAnswerError)
 from trytond.pool import Pool
@@ -157,6 +159,34 @@ class PublicationTestCase(WorklistMixin, unittest.TestCase):
             item, = Request.worklist_items()['items']
         self.assertFalse(item['errors'])
         self.assertIn('Betz^Ana', item['text'])
+
+    @with_transaction()
+    def test_items_unforeseen(self):
+        "A request that nobody foresaw stops no other one"
+        Request = Pool().get('gnuhealth.imaging.test.request')
+        self.hospital()
+        self.dump.template += '(0032,1032) PN [a\\\\\\\\b]\n'
+        self.dump.template = self.dump.template.replace(
+            '(0032,1032) PN [$RequestingPhysician]\n', '')
+        self.dump.value_mode = 'gnuhealth5'
+        self.dump.save()
+        bad, worse, good = (
+            self.request(),
+            self.request(requested_test=self.mr),
+            self.request(requested_test=self.mr))
+        original = Request.get_worklist_template_data
+
+        def failing(self):
+            if self == worse:
+                raise ZeroDivisionError(self.patient.rec_name)
+            return original(self)
+        with patch.object(Request, 'get_worklist_template_data', failing), \
+                self.assertLogs(request_module.logger, 'ERROR') as logged:
+            items = Request.worklist_items()['items']
+        self.assertIn(str(worse.id), logged.output[0])
+        self.assertEqual(
+            [(i['id'], [e['code'] for e in i['errors']]) for i in items],
+            [(bad.id, ['multiple', 'text']), (worse.id, ['failed']), (good.id, [])])
 
     @with_transaction()
     def test_stations(self):
