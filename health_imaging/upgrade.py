@@ -8,8 +8,57 @@ a new column of old rows with the default of new ones.
 from sql import Literal, Null
 
 from trytond import backend
+from trytond.config import config
 from trytond.pool import Pool
 from trytond.transaction import Transaction
+
+
+def health_imaging_first():
+    """Update health_imaging where only a module above it is updated.
+
+    trytond-admin updates no module that another one depends on, and takes
+    the last -u alone.  Without their columns the models of health_imaging
+    cannot be read.  To be called before anything of the other module is
+    updated; what was done in the transaction is committed.
+    """
+    pool = Pool()
+    Request = pool.get('gnuhealth.imaging.test.request')
+    if not is_5_0(Request):
+        return
+    transaction = Transaction()
+    lang = pool.get('ir.lang').__table__()
+    cursor = transaction.connection.cursor()
+    cursor.execute(*lang.select(
+            lang.code, where=lang.translatable == Literal(True)))
+    languages = {code for code, in cursor}
+    languages.add(config.get('database', 'language'))
+    # The nested update waits for what this transaction has locked
+    transaction.commit()
+    name = pool.database_name
+    loaded = {type_: dict(c) for type_, c in pool._pool[name].items()}
+    modules = pool._modules
+    try:
+        pool.init(update=['health_imaging'], lang=list(languages))
+    finally:
+        # The update under way goes on with the classes it has set up
+        pool._pool[name], pool._modules = loaded, modules
+
+
+def is_5_0(Request):
+    "Tell whether the database was last updated by GNU Health 5.0"
+    if not backend.TableHandler.table_exist(Request._table):
+        return False
+    # A table handler would remember the columns of before the update
+    pool = Pool()
+    model = pool.get('ir.model').__table__()
+    field = pool.get('ir.model.field').__table__()
+    cursor = Transaction().connection.cursor()
+    cursor.execute(*field.join(model, condition=field.model == model.id)
+        .select(
+            field.id,
+            where=(model.model == Request.__name__)
+            & (field.name == 'institution')))
+    return not cursor.fetchone()
 
 
 def _add_column(Model, module, name, value=None):
@@ -27,8 +76,21 @@ def _add_column(Model, module, name, value=None):
                 columns=[getattr(table, name)], values=[value(table)]))
 
 
+def _institution(table):
+    "Return the institution of the only company that is one, if it is so"
+    pool = Pool()
+    company = pool.get('company.company').__table__()
+    institution = pool.get('gnuhealth.institution').__table__()
+    cursor = Transaction().connection.cursor()
+    cursor.execute(*institution.join(
+            company, condition=company.party == institution.party)
+        .select(institution.id))
+    ids = [id_ for id_, in cursor]
+    return ids[0] if len(ids) == 1 else Null
+
+
 def request_columns(Model, module):
-    _add_column(Model, module, 'institution')
+    _add_column(Model, module, 'institution', _institution)
     _add_column(
         Model, module, 'scheduled_date', lambda table: table.date)
     if not backend.TableHandler.table_exist(Model._table):
@@ -41,7 +103,7 @@ def request_columns(Model, module):
 
 
 def result_columns(Model, module):
-    _add_column(Model, module, 'institution')
+    _add_column(Model, module, 'institution', _institution)
     _add_column(Model, module, 'state', lambda table: 'reported')
     # GNU Health 5.0 has no mark: what was there counts as read
     _add_column(Model, module, 'read_date', lambda table: table.date)
@@ -70,8 +132,7 @@ _shipped_groups = [
 
 def from_5_0(Model, module):
     "Called with the request's model before its table is updated"
-    if (not backend.TableHandler.table_exist(Model._table)
-            or Model.__table_handler__(module).column_exist('institution')):
+    if not is_5_0(Model):
         return
     _grant_own_groups()
     _forget_demo_password()

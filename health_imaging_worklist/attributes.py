@@ -89,20 +89,15 @@ def clean(text, limit=None):
     return Adapted(result, code) if code else result
 
 
-def person_name(party, affixes=True):
-    """Return the official name as DICOM writes it, or None
-
-    Without affixes only family and given name.
-    """
+def person_name(party):
+    "Return the official name as DICOM writes it, or None"
     if not party:
         return None
     names = [n for n in party.person_names if n.use == 'official']
     if names:
         name = max(
             names, key=lambda n: (n.date_from or dt.date.min, n.id))
-        parts = [name.family, name.given, None]
-        if affixes:
-            parts += [name.prefix, name.suffix]
+        parts = [name.family, name.given, None, name.prefix, name.suffix]
     elif party.is_person:
         parts = [party.lastname, party.name]
     else:
@@ -140,14 +135,6 @@ def age(birth, day):
     if months < 24:
         return '%03dM' % months
     return '%03dY' % (months // 12)
-
-
-def age_in_years(birth, day):
-    if not birth or not day or birth > day:
-        return ''
-    years = day.year - birth.year - (
-        (day.month, day.day) < (birth.month, birth.day))
-    return '%03dY' % years
 
 
 def institution(request):
@@ -193,14 +180,13 @@ def local(date, zone):
 
 def template_data(request, template):
     "Return the variables of the template"
-    legacy = template.value_mode == 'gnuhealth5'
     patient = request.patient
     test = request.requested_test
     doctor = request.doctor
     referring = request.referring_professional or doctor
     place = institution(request)
     specialty = doctor.main_specialty if doctor else None
-    zone = None if legacy else time_zone(request)
+    zone = time_zone(request)
     start = local(request.scheduled_date or request.date, zone)
     ordered = local(request.date, zone).date()
     birth = patient.party.dob
@@ -217,19 +203,19 @@ def template_data(request, template):
         'InstitutionName': clean(
             place.party.name if place else None, 64),
         'ReferringPhysicianName': person_name(
-            referring.party if referring else None, not legacy),
-        'PatientName': person_name(patient.party, not legacy),
+            referring.party if referring else None),
+        'PatientName': person_name(patient.party),
         'PatientID': patient.puid,
         'PatientBirthDate': birth.strftime('%Y%m%d') if birth else '',
         'PatientSex': sex(patient),
-        'PatientAge': (age_in_years if legacy else age)(birth, ordered),
+        'PatientAge': age(birth, ordered),
         'PatientWeight': '',
         'MedicalAlerts': '',
         'Allergies': '',
         'PregnancyStatus': '',
         'StudyInstanceUID': request.merge_id,
         'RequestingPhysician': person_name(
-            doctor.party if doctor else None, not legacy),
+            doctor.party if doctor else None),
         'RequestingService': clean(
             specialty.specialty.name if specialty else None, 64),
         'RequestedProcedureDescription': description,
@@ -252,8 +238,7 @@ def template_data(request, template):
         'ScheduledProcedureStepStartTime': start.strftime('%H%M%S'),
         'ScheduledPerformingPhysicianName': '',
         'ScheduledProcedureStepDescription': description,
-        'ScheduledProcedureStepID': (
-            request.request if legacy else request.request_line),
+        'ScheduledProcedureStepID': request.request_line,
         'ScheduledStationName': '',
         'ScheduledProcedureStepLocation': '',
         'ScheduledProcedureStepStatus': 'SCHEDULED',

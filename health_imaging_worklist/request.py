@@ -13,6 +13,7 @@ from trytond.pyson import Eval
 from trytond.tools import grouped_slice
 from trytond.transaction import Transaction, without_check_access
 
+from . import values_5_0
 from .attributes import SECTION, template_data, time_zone, time_zones
 from .catalogue import HELP_AE_TITLE, ae_titles, check_ae_title
 from .conformance import Finding
@@ -179,7 +180,11 @@ class ImagingRequest(metaclass=PoolMeta):
 
     def get_worklist_template_data(self):
         "Return the variables of the worklist template by name"
-        return template_data(self, template_of(self))
+        template = template_of(self)
+        data = template_data(self, template)
+        if template.value_mode == 'gnuhealth5':
+            data.update(values_5_0.values(self))
+        return data
 
     @classmethod
     def get_worklist_sample_data(cls, template):

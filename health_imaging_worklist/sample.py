@@ -56,7 +56,7 @@ def sample_data(Request, template):
         'AccessionNumber': '001',
         'InstitutionName': "Sample Hospital",
         'ReferringPhysicianName': 'Referrer^Rita',
-        'PatientName': 'Sample^Sam' if legacy else 'Sample^Sam^^Dr^Jr',
+        'PatientName': 'Sample^Sam^^Dr^Jr',
         'PatientID': 'SAM001GNU',
         'PatientBirthDate': '19851004',
         'PatientSex': 'O',

@@ -10,6 +10,7 @@ from pydicom.charset import python_encoding
 from trytond import backend
 from trytond.i18n import gettext
 from trytond.model import DeactivableMixin, ModelSQL, ModelView, fields
+from trytond.modules.health_imaging.upgrade import health_imaging_first
 from trytond.pool import Pool
 from trytond.pyson import Eval
 from trytond.tools import file_open
@@ -99,6 +100,7 @@ class WorklistTemplate(DeactivableMixin, ModelSQL, ModelView):
 
     @classmethod
     def __register__(cls, module):
+        health_imaging_first()
         # Templates made with GNU Health 5.0 keep their values
         if backend.TableHandler.table_exist(cls._table):
             table_h = cls.__table_handler__(module)

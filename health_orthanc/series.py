@@ -80,8 +80,10 @@ class Series(ModelSQL, ModelView):
 
     @classmethod
     def __register__(cls, module):
-        upgrade.remove_duplicates(
-            cls, module, ['study', 'orthanc_UID'], ['notes'])
+        upgrade.merge_duplicates(
+            cls, module, ['study', 'orthanc_UID'], texts=['notes'],
+            children=[
+                ('gnuhealth_imaging_orthanc_series_instances', 'series')])
         super().__register__(module)
 
     @classmethod
@@ -226,8 +228,7 @@ class Instance(ModelSQL, ModelView):
 
     @classmethod
     def __register__(cls, module):
-        upgrade.remove_duplicates(
-            cls, module, ['series', 'orthanc_UID'], [])
+        upgrade.merge_duplicates(cls, module, ['series', 'orthanc_UID'])
         super().__register__(module)
 
     @classmethod

@@ -9,6 +9,7 @@ from trytond.config import config
 from trytond.i18n import gettext
 from trytond.model import DeactivableMixin, ModelSQL, ModelView, Unique, fields
 from trytond.modules.health_imaging.request import now
+from trytond.modules.health_imaging.upgrade import health_imaging_first
 from trytond.pool import Pool
 from trytond.pyson import Eval, If
 from trytond.transaction import Transaction
@@ -96,6 +97,7 @@ class OrthancServer(DeactivableMixin, ModelSQL, ModelView):
 
     @classmethod
     def __register__(cls, module):
+        health_imaging_first()
         table_h = cls.__table_handler__(module)
         cursor = Transaction().connection.cursor()
         table = Table(cls._table)

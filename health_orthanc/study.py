@@ -152,10 +152,10 @@ class Study(ModelSQL, ModelView):
 
     @classmethod
     def __register__(cls, module):
-        upgraded = upgrade.study_before(cls, module)
+        contradicted = upgrade.study_before(cls, module)
         super().__register__(module)
-        if upgraded:
-            upgrade.study_after(cls, module)
+        if contradicted is not None:
+            upgrade.study_after(cls, module, contradicted)
 
     @classmethod
     def default_to_verify(cls):

@@ -2,65 +2,127 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Carry the tables of GNU Health 5.0 over to the columns of today."""
 from datetime import datetime
+from itertools import groupby
+from operator import itemgetter
 
 from sql import Column, Literal, Null, Table
 from sql.aggregate import Count
+from sql.conditionals import Case
 
 from trytond import backend
 from trytond.pool import Pool
+from trytond.tools import grouped_slice
 from trytond.transaction import Transaction
 
 
-def remove_duplicates(Model, module, key, work):
-    """Delete rows that stand for the same resource of Orthanc.
+# What may hang on a record of any model
+_hanging = ['ir.attachment', 'ir.note', 'ir.email']
 
-    The row with most of the columns in work filled is kept; it takes over
-    what only the others have. To be called before the unique constraint on
-    the columns in key is added.
+
+def merge_duplicates(Model, module, key, links=(), texts=(), children=()):
+    """Let one row stand for what Orthanc has once.
+
+    Of the rows with the same columns in key the one with most of the columns
+    in links, then in texts, is kept.  It takes over the links that it lacks,
+    the texts of all, the rows of the tables in children (pairs of table and
+    column) and what hangs on the others.  To be called before the unique
+    constraint on the key is added.
+
+    Return the ids of the kept rows whose links another one contradicted.
     """
     table_h = Model.__table_handler__(module)
     if not all(map(table_h.column_exist, key)):
-        return
-    work = [c for c in work if table_h.column_exist(c)]
+        return []
+    links = list(filter(table_h.column_exist, links))
+    texts = list(filter(table_h.column_exist, texts))
+    kept_ids, contradicted = {}, []
+    for rows in _doubled(Model, key, links + texts):
+        rows.sort(key=lambda row: (
+                -sum(bool(row[n]) for n in links),
+                -sum(bool(row[n]) for n in texts), row['id']))
+        kept, others = rows[0], rows[1:]
+        kept_ids.update((other['id'], kept['id']) for other in others)
+        values = {}
+        for name in links:
+            found = {r[name] for r in rows if r[name]}
+            if not kept[name] and found:
+                values[name] = next(
+                    r[name] for r in rows if r[name])
+            if len(found) > 1:
+                contradicted.append(kept['id'])
+        for name in texts:
+            found = dict.fromkeys(
+                r[name] for r in sorted(rows, key=itemgetter('id'))
+                if r[name])
+            if len(found) > 1 or found and not kept[name]:
+                separator = (
+                    '\n' if Model._fields[name]._type == 'text' else '; ')
+                values[name] = separator.join(found)
+        if values:
+            _update(Model._table, values, [kept['id']])
+    for table, column in children:
+        _move(table, column, kept_ids)
+    for name in _hanging:
+        _move(Pool().get(name)._table, 'resource', {
+                f'{Model.__name__},{old}': f'{Model.__name__},{new}'
+                for old, new in kept_ids.items()})
     table = Table(Model._table)
     cursor = Transaction().connection.cursor()
-    key_columns = [Column(table, c) for c in key]
-    doubled = table.select(
-        *key_columns, group_by=key_columns, having=Count(table.id) > 1)
-    cursor.execute(*doubled)
-    for values in cursor.fetchall():
-        where = Literal(True)
-        for column, value in zip(key_columns, values):
-            where &= column == value
+    for ids in grouped_slice(list(kept_ids)):
+        cursor.execute(*table.delete(where=table.id.in_(list(ids))))
+    return contradicted
+
+
+def _doubled(Model, key, names):
+    "Yield the rows of each key that several have"
+    table, doubled = Table(Model._table), Table(Model._table)
+    columns = [Column(doubled, name) for name in key]
+    doubled = doubled.select(
+        *columns, group_by=columns, having=Count(doubled.id) > 1)
+    condition = Literal(True)
+    for name in key:
+        condition &= Column(table, name) == Column(doubled, name)
+    names = ['id', *key, *names]
+    columns = [Column(table, name) for name in names]
+    cursor = Transaction().connection.cursor()
+    cursor.execute(*table.join(doubled, condition=condition).select(
+            *columns, order_by=columns[1:len(key) + 1]))
+    rows = [dict(zip(names, row)) for row in cursor.fetchall()]
+    for _, group in groupby(rows, key=itemgetter(*key)):
+        yield list(group)
+
+
+def _move(table, column, targets):
+    "Let the rows refer to what stands for what they referred to"
+    table = Table(table)
+    column = Column(table, column)
+    cursor = Transaction().connection.cursor()
+    found = []
+    for old in grouped_slice(list(targets)):
         cursor.execute(*table.select(
-                table.id, *(Column(table, c) for c in work),
-                where=where, order_by=table.id))
-        rows = sorted(
-            cursor.fetchall(), key=lambda r: -sum(map(bool, r[1:])))
-        kept, others = rows[0], rows[1:]
-        filled = {}
-        for i, name in enumerate(work, 1):
-            if not kept[i]:
-                for other in others:
-                    if other[i]:
-                        filled[name] = other[i]
-                        break
-        if filled:
-            cursor.execute(*table.update(
-                    [Column(table, c) for c in filled],
-                    list(filled.values()), where=table.id == kept[0]))
-        cursor.execute(*table.delete(
-                where=table.id.in_([r[0] for r in others])))
+                table.id, column, where=column.in_(list(old))))
+        found += cursor.fetchall()
+    for id_, old in found:
+        cursor.execute(*table.update(
+                [column], [targets[old]], where=table.id == id_))
+
+
+def _update(table, values, ids):
+    table = Table(table)
+    Transaction().connection.cursor().execute(*table.update(
+            [Column(table, name) for name in values],
+            list(values.values()), where=table.id.in_(ids)))
 
 
 def study_before(Study, module):
     """Turn the URL of the server into a link to it.
 
-    Return True if the table is one of GNU Health 5.0.
+    Return None unless the table is one of GNU Health 5.0, else the ids of
+    studies with contradicting links.
     """
     table_h = Study.__table_handler__(module)
     if not table_h.column_exist('server'):
-        return False
+        return None
     table_h.drop_constraint('studyUID_unique')
     table_h.not_null_action('server', action='remove')
     table_h.add_column('server_config', 'INTEGER')
@@ -73,10 +135,11 @@ def study_before(Study, module):
         cursor.execute(*table.update(
                 [table.server_config], [_server_id(url)],
                 where=table.server == url))
-    remove_duplicates(
+    return merge_duplicates(
         Study, module, ['server_config', 'orthanc_UID'],
-        ['patient', 'imaging_test', 'notes', 'merge_comment', 'merge_id'])
-    return True
+        links=['patient', 'imaging_test', 'merge_id'],
+        texts=['notes', 'merge_comment'],
+        children=[('gnuhealth_imaging_orthanc_study_series', 'study')])
 
 
 def _server_id(url):
@@ -84,14 +147,12 @@ def _server_id(url):
     Server = Pool().get('gnuhealth.orthanc.config')
     server = Server.__table__()
     cursor = Transaction().connection.cursor()
-    cursor.execute(*server.select(server.id, server.domain))
-    ids = {}
-    for id_, domain in cursor:
-        ids.setdefault(domain.rstrip('/'), id_)
-    try:
-        return ids[url.rstrip('/')]
-    except KeyError:
-        pass
+    cursor.execute(*server.select(server.id, server.domain, server.active))
+    servers = sorted(
+        cursor.fetchall(), key=lambda s: (s[1] != url, not s[2], s[0]))
+    for id_, domain, active in servers:
+        if domain == url or active and domain.rstrip('/') == url.rstrip('/'):
+            return id_
     cursor.execute(*server.select(server.label))
     labels = {label for label, in cursor}
     label, number = url, 1
@@ -107,19 +168,23 @@ def _server_id(url):
     return id_
 
 
-def study_after(Study, module):
+def study_after(Study, module, contradicted):
     "Fill the new columns with what the old ones hold"
     table = Study.__table__()
     cursor = Transaction().connection.cursor()
     cursor.execute(*table.select(
             table.date, where=(table.date != Null)
             & (table.study_date == Null), group_by=table.date))
-    for text, in cursor.fetchall():
-        date = _parse_date(text)
-        if date:
-            cursor.execute(*table.update(
-                    [table.study_date], [date], where=table.date == text))
+    dates = {text: _parse_date(text) for text, in cursor.fetchall()}
+    for texts in grouped_slice([t for t in dates if dates[t]]):
+        texts = list(texts)
+        cursor.execute(*table.update(
+                [table.study_date],
+                [Case(*((table.date == t, dates[t]) for t in texts))],
+                where=table.date.in_(texts)))
     _link_origins(table, cursor)
+    if contradicted:
+        _update(Study._table, {'to_verify': True}, contradicted)
     table_h = Study.__table_handler__(module)
     table_h.drop_column('server')
 

@@ -292,6 +292,36 @@ class HealthImagingWorklistTestCase(WorklistMixin, ModuleTestCase):
                 self.assertEqual(data[name], value)
 
     @with_transaction()
+    def test_people_gnuhealth5(self):
+        "Names, age and sex are what GNU Health 5.0 made of them"
+        self.hospital()
+        self.dump.value_mode = 'gnuhealth5'
+        self.dump.save()
+        self.ct.name = "A name " * 20
+        self.ct.save()
+        request = self.request()
+        party = request.patient.party
+        name, = party.person_names
+        name.family, name.prefix, name.suffix = "Be^tz", 'Dr', "jun."
+        name.save()
+        for gender, birth, sex, age in [
+                ('f', dt.date(1985, 10, 4), 'F', '038Y'),
+                ('nb', dt.date(2024, 1, 1), 'O', '030D'),
+                ('u', dt.date(2023, 12, 31), 'O', '001M'),
+                ('nd', dt.date(2024, 1, 31), 'O', ''),
+                ('m', None, 'M', None),
+                ]:
+            party.gender, party.dob = gender, birth
+            party.save()
+            data = type(request)(request.id).get_worklist_template_data()
+            with self.subTest(gender=gender, birth=birth):
+                self.assertEqual(data['PatientSex'], sex)
+                self.assertEqual(data['PatientAge'], age)
+        self.assertEqual(data['PatientName'], "Be^tz^Ana^^Dr^jun.")
+        self.assertEqual(
+            data['RequestedProcedureDescription'], ("A name " * 20).strip())
+
+    @with_transaction()
     def test_institution(self):
         "A request from before the upgrade belongs where its doctor works"
         self.hospital()
@@ -344,20 +374,18 @@ class HealthImagingWorklistTestCase(WorklistMixin, ModuleTestCase):
         self.hospital()
         party = self.patient.party
         name, = party.person_names
-        for values, affixes, result in [
-                ({}, True, 'Betz^Ana'),
-                ({'prefix': 'Dr'}, True, 'Betz^Ana^^Dr'),
-                ({'suffix': "PhD"}, True, 'Betz^Ana^^Dr^PhD'),
-                ({}, False, 'Betz^Ana'),
+        for values, result in [
+                ({}, 'Betz^Ana'),
+                ({'prefix': 'Dr'}, 'Betz^Ana^^Dr'),
+                ({'suffix': "PhD"}, 'Betz^Ana^^Dr^PhD'),
                 ({'family': "O=B^r\\x", 'prefix': None, 'suffix': None},
-                    True, 'O B r x^Ana'),
-                ({'family': None}, True, '^Ana'),
+                    'O B r x^Ana'),
+                ({'family': None}, '^Ana'),
                 ]:
-            with self.subTest(values=values, affixes=affixes):
+            with self.subTest(values=values):
                 name.__class__.write([name], values)
                 party = party.__class__(party.id)
-                self.assertEqual(
-                    attributes.person_name(party, affixes), result)
+                self.assertEqual(attributes.person_name(party), result)
         party = party.__class__(party.id)
         name.use = 'old'
         name.save()

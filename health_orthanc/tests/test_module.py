@@ -5,7 +5,8 @@ import datetime as dt
 from sql import Column, Table
 
 from trytond.model.exceptions import AccessButtonError, AccessError
-from trytond.modules.health_imaging.tests.tools import create_user
+from trytond.modules.health_imaging.tests.tools import (
+    create_patient, create_user)
 from trytond.modules.health_orthanc.exceptions import ReadonlyFieldError
 from trytond.pool import Pool
 from trytond.tests.test_tryton import ModuleTestCase, with_transaction
@@ -48,6 +49,88 @@ class HealthOrthancTestCase(ImagingMixin, ModuleTestCase):
         for name in ['password', 'last_changed_index']:
             self.assertFalse(
                 Server.__table_handler__('health_orthanc').column_exist(name))
+
+    @with_transaction()
+    def test_upgrade_duplicates(self):
+        "What was twice is once, with all that people added to either"
+        pool = Pool()
+        Attachment = pool.get('ir.attachment')
+        Study = pool.get('gnuhealth.imaging_orthanc.study')
+        Series = pool.get('gnuhealth.imaging_orthanc.study_series')
+        Instance = pool.get('gnuhealth.imaging_orthanc.series_instances')
+        self.hospital()
+        server = self.server()
+        other = create_patient("Kim", "Kent", 'TST002GNU')
+        for Model, constraint in [
+                (Study, 'server_orthanc_unique'),
+                (Series, 'study_orthanc_unique'),
+                (Instance, 'series_orthanc_unique')]:
+            Model.__table_handler__('health_orthanc').drop_constraint(
+                constraint)
+        table_h = Study.__table_handler__('health_orthanc')
+        table_h.add_column('server', 'VARCHAR')
+        table_h.not_null_action('server_config', action='remove')
+
+        def insert(Model, names, *rows):
+            table = Table(Model._table)
+            Transaction().connection.cursor().execute(*table.insert(
+                    [Column(table, n) for n in names], list(map(list, rows))))
+
+        insert(Study, [
+                'id', 'orthanc_UID', 'study_instance_UID', 'server', 'notes',
+                'merge_comment', 'patient'],
+            (1, 'a', '1.1', server.domain, "One", "by hand", None),
+            (2, 'a', '1.1', server.domain + '/', "Two", "again",
+                self.patient.id),
+            (3, 'b', '1.2', server.domain, None, None, self.patient.id),
+            (4, 'b', '1.2', server.domain + '/', "Four", None, other.id))
+        insert(Series, ['id', 'study', 'orthanc_UID', 'series_UID', 'notes'],
+            (1, 1, 's', '1.1.1', "First"), (2, 2, 's', '1.1.1', "Second"),
+            (3, 1, 't', '1.1.2', "Third"))
+        insert(Instance, ['id', 'series', 'orthanc_UID', 'sop_instance_UID'],
+            (1, 1, 'i', '1.1.1.1'), (2, 2, 'i', '1.1.1.1'),
+            (3, 1, 'j', '1.1.1.2'))
+        Attachment.create([{'name': str(i), 'resource': str(Study(i))}
+                for i in (1, 2)])
+        for Model in [Study, Series, Instance]:
+            Model.__register__('health_orthanc')
+        studies = {s.id: s for s in Study.search([])}
+        self.assertEqual(studies.keys(), {2, 4})
+        study = studies[2]
+        self.assertEqual(study.notes, "One\nTwo")
+        self.assertEqual(study.merge_comment, "by hand; again")
+        self.assertEqual(study.patient, self.patient)
+        self.assertFalse(study.to_verify)
+        self.assertTrue(studies[4].to_verify)
+        self.assertEqual(studies[4].notes, "Four")
+        self.assertEqual(
+            {(s.orthanc_UID, s.notes) for s in study.series},
+            {('s', "First\nSecond"), ('t', "Third")})
+        self.assertEqual(
+            sorted(i.orthanc_UID for s in study.series for i in s.instances),
+            ['i', 'j'])
+        self.assertEqual(
+            len(Attachment.search([('resource', '=', str(study))])), 2)
+
+    @with_transaction()
+    def test_upgrade_server_with_slash(self):
+        "A URL is that of the server that has it to the letter"
+        Study = Pool().get('gnuhealth.imaging_orthanc.study')
+        plain = self.server(domain='http://x.example.org')
+        slash = self.server(label="Slash", domain='http://x.example.org/')
+        gone = 'http://gone.example.org'
+        table_h = Study.__table_handler__('health_orthanc')
+        table_h.add_column('server', 'VARCHAR')
+        table_h.not_null_action('server_config', action='remove')
+        table = Table(Study._table)
+        urls = [plain.domain, slash.domain, gone, gone + '/']
+        Transaction().connection.cursor().execute(*table.insert(
+                [Column(table, n) for n in [
+                        'orthanc_UID', 'study_instance_UID', 'server']],
+                [[str(n), '1.1', url] for n, url in enumerate(urls)]))
+        Study.__register__('health_orthanc')
+        self.assertEqual(
+            [s.server for s in Study.search([], order=[('id', 'ASC')])], urls)
 
     @with_transaction()
     def test_upgrade_studies(self):
