@@ -1,6 +1,7 @@
 # SPDX-FileCopyrightText: The GNU Health imaging suite contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How the scripts of this folder reach GNU Health."""
+import argparse
 import configparser
 import contextlib
 import getpass
@@ -9,6 +10,7 @@ import os
 import socket
 import ssl
 import sys
+import urllib.parse
 import xmlrpc.client
 from xml.parsers.expat import ExpatError
 
@@ -21,19 +23,23 @@ SETTINGS = {
     'host': str, 'port': int, 'database': str, 'user': str,
     'password_file': str, 'ca_file': str, 'https': bool, 'plain_http': bool,
     }
+DEFAULTS = {'host': 'localhost', 'port': 8000, 'user': 'admin'}
+CREDENTIAL = 'gnuhealth-password'
 ERRORS = (xmlrpc.client.Error, http.client.HTTPException, OSError, ExpatError)
 
 EPILOG = """\
-what is not given comes from the section [gnuhealth] of the configuration
-(host, port, database, user, password_file, https, ca_file, plain_http), the
-first of --config, the environment variable GNUHEALTH_IMAGING_CONFIG, and
-  %s
+configuration:
+  What is not given comes from the section [gnuhealth] of a configuration file
+  (host, port, database, user, password_file, https, ca_file, plain_http), the
+  first of --config, the environment variable GNUHEALTH_IMAGING_CONFIG, and
+    %s
 
-the password is taken from the first of these that is given:
-  -P, --password-file, the environment variable GNUHEALTH_PASSWORD, the
-  systemd credential "gnuhealth-password", the configuration's password_file,
-  a prompt on the terminal
-""" % '\n  '.join(CONFIG_FILES)
+password:
+  The first of these that is there is taken:
+    -P, --password-file, the environment variable GNUHEALTH_PASSWORD,
+    the systemd credential "%s", password_file of the
+    configuration, a prompt on the terminal
+""" % ('\n    '.join(CONFIG_FILES), CREDENTIAL)
 
 
 class UsageError(Exception):
@@ -49,7 +55,8 @@ def add_arguments(parser):
         '-p', '--port', type=int, metavar='NUMBER',
         help='its port (default: 8000)')
     group.add_argument('-d', '--database', metavar='NAME', help='database')
-    group.add_argument('-u', '--user', metavar='LOGIN', help='user')
+    group.add_argument(
+        '-u', '--user', metavar='LOGIN', help='user (default: admin)')
     group.add_argument(
         '-P', '--password',
         help='password: other users of this host can see it, so rather use '
@@ -67,6 +74,9 @@ def add_arguments(parser):
         help='allow http without encryption to a host other than this one')
     group.add_argument(
         '-c', '--config', metavar='FILE', help='configuration, see below')
+    # as GNU Health 5.0 spells them
+    group.add_argument('--hostname', dest='host', help=argparse.SUPPRESS)
+    group.add_argument('--passwd', dest='password', help=argparse.SUPPRESS)
 
 
 def complete(args):
@@ -77,19 +87,15 @@ def complete(args):
     UsageError
         If something is missing, or the password would travel in clear.
     """
-    # A password file given as argument goes before the environment.
-    args.configured_password_file = None
     values = _read_config(args.config)
+    # A password file given as argument goes before the environment.
     args.configured_password_file = values.pop('password_file', None)
-    for name, value in values.items():
+    for name, value in [*values.items(), *DEFAULTS.items()]:
         if getattr(args, name) is None:
             setattr(args, name, value)
-    args.host = args.host or 'localhost'
-    args.port = args.port or 8000
     args.https = bool(args.https or args.ca_file)
-    for name in ['database', 'user']:
-        if not getattr(args, name):
-            raise UsageError('no %s: give --%s or configure it' % (name, name))
+    if not args.database:
+        raise UsageError('no database: give --database or configure it')
     if not (args.https or args.plain_http or _is_loopback(args.host)):
         raise UsageError(
             '%s is another host: use --https, or --plain-http to send the '
@@ -110,19 +116,26 @@ def _read_config(path):
         if not parser.has_section(SECTION):
             return {}
         section = parser[SECTION]
+        if 'password' in section:
+            raise UsageError(
+                'no password belongs into the configuration: use '
+                'password_file')
         getters = {
             str: section.get, int: section.getint, bool: section.getboolean}
         return {
             name: getters[type_](name)
             for name, type_ in SETTINGS.items() if name in section}
-    except (OSError, ValueError, configparser.Error) as error:
+    except configparser.Error:
+        # it would quote the line, which may be a secret
+        raise UsageError('the configuration is no INI file') from None
+    except (OSError, ValueError) as error:
         raise UsageError('cannot read the configuration: %s' % error)
 
 
 def _is_loopback(host):
     try:
         found = socket.getaddrinfo(host, None)
-    except OSError:
+    except (OSError, UnicodeError):
         return False
     return all(
         address[4][0] == '::1' or address[4][0].startswith('127.')
@@ -138,56 +151,116 @@ def read_password(args):
         return args.password
     path = args.password_file
     if not path and 'GNUHEALTH_PASSWORD' in os.environ:
-        return os.environ['GNUHEALTH_PASSWORD']
+        # not for the programs that this one starts
+        return os.environ.pop('GNUHEALTH_PASSWORD')
     if not path and os.environ.get('CREDENTIALS_DIRECTORY'):
         credential = os.path.join(
-            os.environ['CREDENTIALS_DIRECTORY'], 'gnuhealth-password')
+            os.environ['CREDENTIALS_DIRECTORY'], CREDENTIAL)
         if os.path.exists(credential):
             path = credential
     path = path or args.configured_password_file
     if path:
         try:
             with open(path, encoding='utf-8') as file:
-                return file.readline().rstrip('\r\n')
-        except (OSError, UnicodeDecodeError) as error:
+                password = file.readline().rstrip('\r\n')
+        except UnicodeDecodeError:
+            raise UsageError('%s is no UTF-8 text' % path) from None
+        except OSError as error:
             raise UsageError('cannot read the password file: %s' % error)
-    if sys.stdin.isatty():
+        if not password:
+            raise UsageError('%s holds no password' % path)
+        return password
+    if sys.stdin and sys.stdin.isatty():
         return getpass.getpass('Password of %s: ' % args.user)
     raise UsageError('no password: use --password-file')
 
 
-@contextlib.contextmanager
-def session(args, password):
-    """Log in once; the value is proteus's configuration."""
-    scheme = 'https' if args.https else 'http'
-    host = '[%s]' % args.host if ':' in args.host else args.host
-    url = '%s://%s:%s/%s/' % (scheme, host, args.port, args.database)
-    options = {}
-    if args.https:
-        options['context'] = ssl.create_default_context(cafile=args.ca_file)
-    with contextlib.ExitStack() as stack:
-        config = stack.enter_context(proteus_config.set_xmlrpc_session(
-                url, args.user, password, **options))
-        log_out = stack.pop_all()
-    try:
-        yield config
-    finally:
-        # A server that is gone does not matter any more.
-        with contextlib.suppress(*ERRORS):
-            log_out.close()
+class Connection:
+    """A session with GNU Health: one log-in for many calls.
+
+    Attributes
+    ----------
+    calls, logins : int
+        How many calls of methods and log-ins there were.
+    """
+
+    def __init__(self, args, password):
+        self._args = args
+        self._password = password
+        self._log_out = None
+        self._config = None
+        self.calls = self.logins = 0
+
+    def __enter__(self):
+        self._connect()
+        return self
+
+    def __exit__(self, *exception):
+        self.close()
+
+    def _connect(self):
+        args = self._args
+        url = '%s://%s:%s/%s/' % (
+            'https' if args.https else 'http',
+            '[%s]' % args.host if ':' in args.host else args.host,
+            args.port, urllib.parse.quote(args.database, safe=''))
+        options = {}
+        if args.https:
+            options['context'] = ssl.create_default_context(
+                cafile=args.ca_file)
+        self.logins += 1
+        with contextlib.ExitStack() as stack:
+            self._config = stack.enter_context(
+                proteus_config.set_xmlrpc_session(
+                    url, args.user, self._password, **options))
+            self._log_out = stack.pop_all()
+
+    def call(self, model, method, *arguments):
+        """Call a method of a model; log in again if the session has ended.
+
+        Raises one of ERRORS.
+        """
+        expired = self._config is not None
+        while True:
+            if self._config is None:
+                self._connect()
+            self.calls += 1
+            try:
+                proxy = self._config.get_proxy(model)
+                return getattr(proxy, method)(
+                    *arguments, self._config.context)
+            except xmlrpc.client.ProtocolError as error:
+                # GNU Health has done nothing: it can be asked again
+                if error.errcode not in {401, 403} or not expired:
+                    raise
+                self._config = self._log_out = None
+                expired = False
+
+    def close(self):
+        """Log out; a server that is gone does not matter."""
+        log_out, self._log_out, self._config = self._log_out, None, None
+        if log_out:
+            with contextlib.suppress(*ERRORS):
+                log_out.close()
 
 
 def explain(error):
     """Say what went wrong, without what the server quotes."""
     if isinstance(error, xmlrpc.client.ProtocolError):
-        if error.errcode in {401, 403}:
-            return 'GNU Health refuses this user, password or database'
-        return 'GNU Health answers %s %s' % (error.errcode, error.errmsg)
+        return {
+            401: 'GNU Health refuses this user or password',
+            403: 'GNU Health refuses this user or password',
+            404: 'GNU Health has no such database',
+            429: 'GNU Health has seen too many wrong passwords: wait',
+            }.get(error.errcode, 'GNU Health answers %s %s' % (
+                error.errcode, error.errmsg))
     if isinstance(error, xmlrpc.client.Fault):
         if error.faultCode == 1:
             # a sentence for the user, such as a missing right
             lines = str(error.faultString).splitlines()[:1]
             return 'GNU Health refuses: %s' % ''.join(lines)[:200]
         return 'GNU Health reports an error: see its log'
+    if isinstance(error, (xmlrpc.client.Error, ExpatError)):
+        return 'this is no answer of GNU Health'
     return 'no connection to GNU Health: %s' % (
         error or type(error).__name__)

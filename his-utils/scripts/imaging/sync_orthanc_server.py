@@ -63,11 +63,11 @@ def parse_args(argv=None):
     return args
 
 
-def find_servers(config, labels):
+def find_servers(connection, labels):
     """Return the ids of the validated servers, of the labels only if any."""
-    servers = config.get_proxy(SERVER).search_read(
-        [('validated', '=', True)], 0, None, [('label', 'ASC')],
-        ['label'], config.context)
+    servers = connection.call(
+        SERVER, 'search_read', [('validated', '=', True)], 0, None,
+        [('label', 'ASC')], ['label'])
     if labels:
         missing = set(labels) - {s['label'] for s in servers}
         if missing:
@@ -78,25 +78,23 @@ def find_servers(config, labels):
     return [s['id'] for s in servers]
 
 
-def start(config, servers, full):
+def start(connection, servers, full):
     """Start one run per server and return their ids."""
-    proxy = config.get_proxy(RUN)
-    runs = proxy.create([{
+    runs = connection.call(RUN, 'create', [{
                 'server': server,
                 'kind': 'full' if full else 'new',
                 'trigger': 'script',
-                } for server in servers], config.context)
+                } for server in servers])
     # Without a worker GNU Health answers when all is done.
-    proxy.start(runs, config.context)
+    connection.call(RUN, 'start', runs)
     return runs
 
 
-def wait(config, runs, timeout, show):
+def wait(connection, runs, timeout, show):
     """Return the runs as soon as all are at their end, or at the timeout."""
-    proxy = config.get_proxy(RUN)
     deadline = time.monotonic() + timeout
     while True:
-        found = proxy.read(runs, FIELDS, config.context)
+        found = connection.call(RUN, 'read', runs, FIELDS)
         if show:
             show_progress(found)
         if (all(r['state'] in FINAL for r in found)
@@ -141,14 +139,14 @@ def main(argv=None):
     args = parse_args(argv)
     try:
         password = _connection.read_password(args)
-        with _connection.session(args, password) as config:
-            servers = find_servers(config, args.labels)
+        with _connection.Connection(args, password) as connection:
+            servers = find_servers(connection, args.labels)
             if not servers:
                 print('no validated server', file=sys.stderr)
                 return OK
-            runs = start(config, servers, args.full)
+            runs = start(connection, servers, args.full)
             runs = wait(
-                config, runs, args.timeout,
+                connection, runs, args.timeout,
                 show=not args.quiet and sys.stderr.isatty())
     except _connection.UsageError as error:
         print('error: %s' % error, file=sys.stderr)

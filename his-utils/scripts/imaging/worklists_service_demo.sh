@@ -94,7 +94,7 @@ fi
 
 COUNT=$(find "$FOLDER" -maxdepth 1 -name '*.wl' | wc -l)
 echo "wlmscpfs serves $COUNT entries as $AET on port $PORT. Ctrl-C ends it."
-# -d: show queries and answers; -csk: keep the character set of the files
-wlmscpfs -d -csk -dfp "$STATE" "$PORT" &
+# -v: show queries and answers; -csk: keep the character set of the files
+wlmscpfs -v -csk -dfp "$STATE" "$PORT" &
 SERVER=$!
 wait "$SERVER"

@@ -1,0 +1,89 @@
+# SPDX-FileCopyrightText: The GNU Health imaging suite contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What GNU Health says of its worklist."""
+
+MODEL = 'gnuhealth.imaging.test.request'
+PAGE = 500
+TEXTS = ['key', 'line', 'uid', 'version', 'type', 'charset']
+
+
+class AnswerError(Exception):
+    """The answer is no worklist."""
+
+
+class Feed:
+    """
+    The worklist over a Connection.
+
+    Parameters
+    ----------
+    connection : Connection
+    host : str
+        Name under which GNU Health notes when this host asked last.
+    done : bool
+        Whether requests with a result are on the worklist, too.
+    """
+
+    def __init__(self, connection, host, done=False):
+        self._connection = connection
+        self._host = host
+        self._done = [True] if done else []
+
+    def state(self, digest):
+        """
+        Ask what is on the worklist.
+
+        Returns
+        -------
+        digest : str
+            Stands for the versions.
+        versions : dict or None
+            Version by id of the request; None if the digest is still right.
+        """
+        answer = self._connection.call(
+            MODEL, 'worklist_state', self._host, digest, *self._done)
+        try:
+            current, versions = answer['digest'], answer['versions']
+            if not isinstance(current, str):
+                raise TypeError
+            if versions is None:
+                if current != digest:
+                    raise ValueError
+                return current, None
+            lines = [line.split(' ') for line in versions.splitlines()]
+            versions = {int(id_): version for id_, version in lines}
+            if not all(versions.values()):
+                raise ValueError
+            if len(versions) != answer['count']:
+                raise ValueError
+        except (TypeError, KeyError, ValueError, AttributeError):
+            raise AnswerError('the answer is no worklist') from None
+        return current, versions
+
+    def pages(self, ids):
+        """Yield lists of ids with the items of their requests."""
+        for start in range(0, len(ids), PAGE):
+            page = ids[start:start + PAGE]
+            answer = self._connection.call(
+                MODEL, 'worklist_items_of', page, *self._done)
+            try:
+                items = list(map(_checked, answer['items']))
+            except (TypeError, KeyError, ValueError):
+                raise AnswerError('the answer is no worklist') from None
+            yield page, items
+
+    def fetched(self, published, failed):
+        """Tell how many items are published here and how many are not."""
+        self._connection.call(
+            MODEL, 'worklist_fetched', self._host, published, failed)
+
+
+def _checked(item):
+    item = dict(item, id=int(item['id']))
+    for name in TEXTS:
+        item[name] = str(item[name] or '')
+    for name in ['text', 'dataset']:
+        item[name] = str(item[name] or '')
+    item['errors'] = [
+        '%s %s' % (e['attribute'], e['code']) for e in item['errors']]
+    return item
