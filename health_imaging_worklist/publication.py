@@ -27,9 +27,9 @@ class ImagingRequest(metaclass=PoolMeta):
                 })
 
     @classmethod
-    def worklist_domain(cls):
+    def worklist_domain(cls, done=False):
         return [
-            ('state', '=', 'requested'),
+            ('state', 'in', ['requested', 'done'] if done else ['requested']),
             ('worklist_status', '=', 'todo'),
             ('requested_test.imaging_worklist_template', '!=', None),
             ]
@@ -46,10 +46,10 @@ class ImagingRequest(metaclass=PoolMeta):
             return SOURCES | Template.paths()
 
     @classmethod
-    def worklist_state(cls, host, digest=None):
+    def worklist_state(cls, host, digest=None, done=False):
         "Return what is on the worklist, by id and version"
         Host = Pool().get('gnuhealth.imaging.worklist.host')
-        versions = cls._worklist_versions(cls.worklist_domain())
+        versions = cls._worklist_versions(cls.worklist_domain(done))
         Host.note(host)
         lines = [
             '%d %s' % (id_, version)
@@ -70,10 +70,10 @@ class ImagingRequest(metaclass=PoolMeta):
         Host.note(host, published=int(published), failed=int(failed))
 
     @classmethod
-    def worklist_items(cls, after=None, limit=500):
+    def worklist_items(cls, after=None, limit=500, done=False):
         "Return a page of what is on the worklist, in the order of the ids"
         limit = max(1, min(int(limit), MAX_REQUESTS))
-        domain = cls.worklist_domain()
+        domain = cls.worklist_domain(done)
         if after is not None:
             domain.append(('id', '>', after))
         requests = cls.search(
@@ -85,14 +85,14 @@ class ImagingRequest(metaclass=PoolMeta):
             }
 
     @classmethod
-    def worklist_items_of(cls, ids):
+    def worklist_items_of(cls, ids, done=False):
         "Return the items of those of the requests that are on the worklist"
         if len(ids) > MAX_REQUESTS:
             raise WorklistAnswerError(gettext(
                     'health_imaging_worklist.msg_items_too_many',
                     count=len(ids), limit=MAX_REQUESTS))
         requests = cls.search(
-            [cls.worklist_domain(), ('id', 'in', list(map(int, ids)))],
+            [cls.worklist_domain(done), ('id', 'in', list(map(int, ids)))],
             order=[('id', 'ASC')])
         return {'items': cls._worklist_answer(requests)}
 

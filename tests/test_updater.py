@@ -194,6 +194,22 @@ def test_new_version_same_content(host):
     assert host.times() == before
 
 
+def test_read_all(host, monkeypatch):
+    "What no version tells is noticed after an hour"
+    host.update(make_item(1), make_item(2))
+    before = host.times()
+    changed = [
+        dict(make_item(1, PatientName='New^Name'),
+            version=make_item(1)['version']), make_item(2)]
+    assert numbers(host.update(*changed)) == (0, 2, 0)
+    now = time.time()
+    monkeypatch.setattr(_update.time, 'time', lambda: now + 3601)
+    assert numbers(host.update(*changed)) == (1, 1, 0)
+    assert host.times()['2.25.2.wl'] == before['2.25.2.wl']
+    assert numbers(host.update(*changed)) == (0, 2, 0)
+    assert host.calls == ['worklist_state']
+
+
 def test_leaving_and_coming_back(host):
     first, second = make_item(1), make_item(2)
     host.update(first, second)

@@ -347,9 +347,9 @@ def test_units_verified(tmp_path):
         assert (result.returncode, result.stderr) == (0, '')
 
 
-def test_syntax_of_python_39():
+def test_syntax_of_python_310():
     for path in SCRIPTS.glob('*.py'):
-        ast.parse(path.read_text('utf-8'), feature_version=(3, 9))
+        ast.parse(path.read_text('utf-8'), feature_version=(3, 10))
 
 
 @contextlib.contextmanager

@@ -248,6 +248,26 @@ class PublicationTestCase(WorklistMixin, unittest.TestCase):
             Request.worklist_items_of(list(range(1001)))
 
     @with_transaction()
+    def test_done(self):
+        "Requests with a result, if asked for"
+        Request = Pool().get('gnuhealth.imaging.test.request')
+        self.hospital()
+        request = self.request()
+        Request.write([request], {'state': 'done'})
+        self.assertEqual(Request.worklist_state('pacs')['count'], 0)
+        self.assertEqual(Request.worklist_items_of([request.id])['items'], [])
+        self.assertEqual(
+            Request.worklist_state('pacs', done=True)['count'], 1)
+        for answer in [
+                Request.worklist_items_of([request.id], True),
+                Request.worklist_items(None, 500, True)]:
+            item, = answer['items']
+            self.assertEqual(item['id'], request.id)
+        Request.write([request], {'worklist_status': 'done'})
+        self.assertEqual(
+            Request.worklist_state('pacs', done=True)['count'], 0)
+
+    @with_transaction()
     def test_versions(self):
         "Whatever an item is made of gives it another version"
         pool = Pool()

@@ -25,6 +25,9 @@ logger = logging.getLogger('update_worklists')
 
 # Removing more files than this, and more than half of them, is suspicious
 SUSPICIOUS = 20
+# A version may not cover what other modules bring into an item: everything is
+# read again after so many seconds
+READ_ALL = 3600
 # dump2dcm and the disk are waited for in so many threads
 THREADS = min(8, 2 * (os.cpu_count() or 1))
 
@@ -148,10 +151,11 @@ class Run:
             name: entry.key for name, entry in self.folder.files.items()}
         self.names = {key: name for name, key in self.owners.items()}
         self.before = json.dumps(memory)
-        if memory.get('writer') != self.args.writer or self.args.regenerate:
-            memory['writer'] = self.args.writer
+        now = time.time()
+        if (memory.get('writer') != self.args.writer or self.args.regenerate
+                or not 0 <= now - memory.get('read', 0) < READ_ALL):
+            memory.update(writer=self.args.writer, read=now, digest=None)
             self.versions.clear()
-            memory['digest'] = None
         if memory['held']:
             memory['digest'] = None
         for request in map(str, self.folder.damaged):
