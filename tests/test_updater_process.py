@@ -313,7 +313,8 @@ def test_exit_status(server, folder, tmp_path):
     assert 'no worklist' in server.update(folder, status=7).stderr
 
 
-@pytest.mark.parametrize('path', sorted(UNITS.glob('*.service')), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    'path', sorted(UNITS.glob('*.service')), ids=lambda path: path.stem)
 def test_units(tmp_path, path):
     "They call the script as it wants to be called, with a secret of their own"
     text = path.read_text('utf-8')
