@@ -225,6 +225,7 @@ def template_data(request, template):
             request.context.name if request.context else None, 64),
         'RequestedProcedurePriority': (
             'STAT' if request.urgent else 'ROUTINE'),
+        'RequestedContrastAgent': '',
         'AdmissionID': '',
         'CurrentPatientLocation': '',
         'SpecialNeeds': '',
@@ -237,6 +238,7 @@ def template_data(request, template):
         'ScheduledProcedureStepStartDate': start.strftime('%Y%m%d'),
         'ScheduledProcedureStepStartTime': start.strftime('%H%M%S'),
         'ScheduledPerformingPhysicianName': '',
+        'PreMedication': '',
         'ScheduledProcedureStepDescription': description,
         'ScheduledProcedureStepID': request.request_line,
         'ScheduledStationName': '',

@@ -70,6 +70,14 @@ class WorklistTemplate(DeactivableMixin, ModelSQL, ModelView):
         "items with errors are not published.\n"
         "GNU Health 5.0: dates and times in UTC as GNU Health 5.0 gave them; "
         "errors are shown as warnings.")
+    shipped_text = fields.Selection([
+            ('standard', "Standard"),
+            ('compact', "Compact"),
+            ], "Shipped text", sort=False,
+        help="The text that comes with the module.\n"
+        "Standard: all attributes.\n"
+        "Compact: those that each item must have, for consoles that refuse "
+        "what they do not know.")
     template = fields.Text(
         "Template", required=True,
         help="The text of an item, in the text syntax of Genshi.")
@@ -91,10 +99,8 @@ class WorklistTemplate(DeactivableMixin, ModelSQL, ModelView):
         cls._order.insert(0, ('name', 'ASC'))
         cls._buttons.update({
                 'load_shipped': {
-                    'invisible': (
-                        (Eval('value_mode') == 'standard')
-                        | ~Eval('template_type')),
-                    'depends': ['value_mode', 'template_type'],
+                    'invisible': ~Eval('template_type'),
+                    'depends': ['template_type'],
                     },
                 })
 
@@ -120,15 +126,26 @@ class WorklistTemplate(DeactivableMixin, ModelSQL, ModelView):
     def default_value_mode():
         return 'standard'
 
+    @staticmethod
+    def default_shipped_text():
+        return 'standard'
+
     @classmethod
     def default_template(cls):
         return cls.shipped(cls.default_template_type())
 
-    @fields.depends('template_type', 'template')
+    @fields.depends('template_type', 'template', 'shipped_text')
     def on_change_template_type(self):
-        texts = [self.shipped(t) for t in ('dump2dcm', 'json')]
+        texts = [
+            self.shipped(t, kind)
+            for t in ('dump2dcm', 'json') for kind in ('standard', 'compact')]
         if self.template_type and self.template in [None, '', *texts]:
-            self.template = self.shipped(self.template_type)
+            self.template = self.shipped(
+                self.template_type, self.shipped_text)
+
+    @fields.depends(methods=['on_change_template_type'])
+    def on_change_shipped_text(self):
+        self.on_change_template_type()
 
     @classmethod
     def get_sample(cls, templates, name):
@@ -186,7 +203,8 @@ class WorklistTemplate(DeactivableMixin, ModelSQL, ModelView):
             if 'template' not in values:
                 values['template'] = cls.shipped(
                     values.get('template_type')
-                    or cls.default_template_type())
+                    or cls.default_template_type(),
+                    values.get('shipped_text'))
         return super().create(vlist)
 
     @classmethod
@@ -218,10 +236,10 @@ class WorklistTemplate(DeactivableMixin, ModelSQL, ModelView):
                         template=self.rec_name, charset=charset))
 
     @staticmethod
-    def shipped(template_type):
-        "Return the text of the template that comes with the module"
-        path = 'health_imaging_worklist/templates/standard_%s.txt' % (
-            template_type)
+    def shipped(template_type, kind=None):
+        "Return the text of a template that comes with the module"
+        path = 'health_imaging_worklist/templates/%s_%s.txt' % (
+            kind or 'standard', template_type)
         with file_open(path, encoding='utf-8') as file:
             return file.read()
 
@@ -230,7 +248,8 @@ class WorklistTemplate(DeactivableMixin, ModelSQL, ModelView):
     def load_shipped(cls, templates):
         "Move to the text and the values of the shipped template"
         for template in templates:
-            template.template = cls.shipped(template.template_type)
+            template.template = cls.shipped(
+                template.template_type, template.shipped_text)
             template.value_mode = 'standard'
             if codec(template.charset or '') is None:
                 template.charset = cls.default_charset()

@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 
 from trytond.modules.health_imaging_worklist import dataset
 from trytond.modules.health_imaging_worklist.conformance import (
-    check, encodable)
+    TYPE_1, TYPE_2, check, encodable)
 from trytond.modules.health_imaging_worklist.dataset import (
     DatasetError, parse_dump, parse_json, rows, to_json)
 from trytond.modules.health_imaging_worklist.sandbox import (
@@ -44,6 +44,8 @@ VALUES = {
     'RequestedProcedureCode': 'CTHEAD',
     'ReasonForTheRequestedProcedure': 'Headache',
     'RequestedProcedurePriority': 'ROUTINE',
+    'RequestedContrastAgent': '',
+    'PreMedication': '',
     'AdmissionID': '',
     'CurrentPatientLocation': '',
     'SpecialNeeds': '',
@@ -63,23 +65,25 @@ VALUES = {
     }
 
 
-def shipped(template_type):
-    path = 'health_imaging_worklist/templates/standard_%s.txt'
-    with file_open(path % template_type, encoding='utf-8') as file:
+def shipped(template_type, kind):
+    path = 'health_imaging_worklist/templates/%s_%s.txt' % (
+        kind, template_type)
+    with file_open(path, encoding='utf-8') as file:
         return Template(file.read())
 
 
-TEMPLATES = {t: shipped(t) for t in ESCAPES}
+KINDS = ['standard', 'compact']
+TEMPLATES = {(t, k): shipped(t, k) for t in ESCAPES for k in KINDS}
 
 
-def render(template_type, **extra):
-    return TEMPLATES[template_type].render(
+def render(template_type, kind='standard', **extra):
+    return TEMPLATES[template_type, kind].render(
         dict(VALUES, **extra), ESCAPES[template_type]).text
 
 
-def item(template_type='dump2dcm', **extra):
+def item(template_type='dump2dcm', kind='standard', **extra):
     result, findings = dataset.parse(
-        render(template_type, **extra), template_type)
+        render(template_type, kind, **extra), template_type)
     assert not findings
     return result
 
@@ -279,7 +283,13 @@ class JSONTestCase(unittest.TestCase):
 
     def test_types_agree(self):
         "Both shipped templates give the same dataset"
-        self.assertEqual(item('dump2dcm'), item('json'))
+        full = {name: 'x' for name in [
+                'RequestedContrastAgent', 'PreMedication', 'Allergies']}
+        for kind in KINDS:
+            for extra in [{}, full]:
+                self.assertEqual(
+                    item('dump2dcm', kind, **extra),
+                    item('json', kind, **extra))
 
     @settings(max_examples=200, deadline=None)
     @given(names, names)
@@ -312,9 +322,25 @@ class CheckTestCase(unittest.TestCase):
             (f.severity, f.attribute, f.code) for f in check(item(**extra))]
 
     def test_shipped(self):
-        for template_type in ESCAPES:
-            with self.subTest(template_type=template_type):
-                self.assertEqual(check(item(template_type)), [])
+        for template_type, kind in TEMPLATES:
+            with self.subTest(template_type=template_type, kind=kind):
+                self.assertEqual(check(item(template_type, kind)), [])
+
+    def test_shipped_complete(self):
+        "The shipped text has each variable that an item can hold"
+        for template_type, kind in TEMPLATES:
+            filled = {
+                name: 'X' for name in VALUES if name != 'template_type'}
+            filled.update(PregnancyStatus='4', PatientWeight='70')
+            tags = {
+                row.keyword for row in rows(
+                    item(template_type, kind, **filled))}
+            with self.subTest(template_type=template_type, kind=kind):
+                left = set(VALUES) - tags - {
+                    'template_type', 'RequestedProcedureCode'}
+                if kind == 'standard':
+                    self.assertEqual(left, set())
+                self.assertEqual(left & {*TYPE_1, *TYPE_2}, set())
 
     def test_values(self):
         for extra, attribute, code in [

@@ -201,6 +201,10 @@ class HealthImagingWorklistTestCase(WorklistMixin, ModuleTestCase):
         template.template_type = 'json'
         template.on_change_template_type()
         self.assertEqual(template.template, Template.shipped('json'))
+        template.shipped_text = 'compact'
+        template.on_change_shipped_text()
+        self.assertEqual(
+            template.template, Template.shipped('json', 'compact'))
         template.template = 'own'
         template.template_type = 'dump2dcm'
         template.on_change_template_type()
