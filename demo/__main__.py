@@ -16,7 +16,6 @@ INTERRUPTED = 130
 
 
 def up(state, report):
-    state.make()
     with state.lock(report):
         installation = Installation(state)
         code = installation.code_stamp()
@@ -59,16 +58,24 @@ def stop(state, report):
         report.line("Nothing runs.")
         return 0
     with state.lock(report):
-        stopped = Installation(state).stop()
-    report.line(
-        f"Stopped {', '.join(stopped)}." if stopped else "Nothing runs.")
+        stop_services(state, report)
     return 0
 
 
+def stop_services(state, report):
+    stopped = Installation(state).stop()
+    report.line(
+        f"Stopped {', '.join(stopped)}." if stopped else "Nothing runs.")
+
+
 def clean(state, report):
-    stop(state, report)
-    report.line(f"Removed {state.root}." if state.remove()
-        else f"There is no {state.root}.")
+    if state.is_ours():
+        with state.lock(report):
+            stop_services(state, report)
+            state.remove()
+        report.line(f"Removed {state.root}.")
+    elif not state.remove():
+        report.line(f"There is no {state.root}.")
     return 0
 
 

@@ -250,7 +250,6 @@ def main():
     try:
         check_python()
         state = State(options.state)
-        state.make()
         with state.lock(report):
             programs = Programs(state.log)
             do_steps(preparation(state, programs, options.tests),

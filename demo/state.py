@@ -90,15 +90,20 @@ class State:
 
     @contextlib.contextmanager
     def lock(self, report):
-        """Hold the folder: a second process waits for the first one."""
-        with open(self.root / 'lock', 'a+') as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                report.line(
-                    f"Another process works in {self.root}: waiting for it.")
-                fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+        """Make and hold the folder: a second process waits for the first."""
+        while True:
+            self.make()
+            with open(self.root / 'lock', 'a+') as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    report.line(f"Another process works in {self.root}: "
+                        "waiting for it.")
+                    fcntl.flock(file, fcntl.LOCK_EX)
+                # that one may have removed the folder
+                if os.fstat(file.fileno()).st_nlink:
+                    yield
+                    return
 
     def secrets(self):
         """The passwords of this installation, made at the first call."""

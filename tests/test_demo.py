@@ -2,10 +2,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The programs of the demo: they remove only their own, run only once, and
 say in a sentence what is wrong."""
+import io
 import os
 import socket
 import stat
 import sys
+import threading
+from concurrent import futures
 
 import pytest
 
@@ -14,7 +17,7 @@ from demo.process import (
     Service, ServiceError, ServiceTimeout, free_port, port_is_busy,
     wait_until, write_private)
 from demo.state import State, port_of
-from demo.steps import Programs, StepError
+from demo.steps import Programs, Report, StepError
 from demo.table import table, width
 
 
@@ -51,6 +54,24 @@ def test_own_folder_is_removed(tmp_path):
     assert state.remove()
     assert not state.root.exists()
     assert not state.remove()
+
+
+def test_folder_removed_while_waiting_for_it(tmp_path):
+    state, waiter = State(tmp_path / 'state'), State(tmp_path / 'state')
+    waits = threading.Event()
+    report = Report(io.StringIO())
+    report.line = lambda text: waits.set()
+
+    def wait():
+        with waiter.lock(report):
+            return waiter.is_ours()
+
+    with futures.ThreadPoolExecutor() as pool:
+        with state.lock(Report()):
+            result = pool.submit(wait)
+            assert waits.wait(10)
+            state.remove()
+        assert result.result(10)
 
 
 @pytest.mark.parametrize('text', ['http', '0', '65536', '-1'])
