@@ -88,21 +88,21 @@ class WebClient:
 
     def many2one(self, within, name, text):
         "Type into a field and take the first proposal"
-        field = within.locator(f'input[name="{name}"]')
-        field.click()
-        field.press_sequentially(text)
-        self.page.locator('.dropdown-menu:visible li').filter(
-            has_text=text).first.click()
+        field = self._propose(within, name, text)
         expect(field).to_have_value(re.compile(re.escape(text)))
 
     def many2many(self, within, name, text):
         "Type into a field of several and take the first proposal"
+        self._propose(within, name, text)
+        within.locator('.treeview tr').filter(has_text=text).wait_for()
+
+    def _propose(self, within, name, text):
         field = within.locator(f'input[name="{name}"]')
         field.click()
         field.press_sequentially(text)
         self.page.locator('.dropdown-menu:visible li').filter(
             has_text=text).first.click()
-        within.locator('.treeview tr').filter(has_text=text).wait_for()
+        return field
 
     def screenshot(self, path):
         self.page.wait_for_load_state('networkidle')
