@@ -126,7 +126,8 @@ def test_private_file(tmp_path):
 
 
 def test_npm_says_what_is_wrong(tmp_path, monkeypatch):
-    monkeypatch.setenv('npm_config_registry', f'http://127.0.0.1:{free_port()}')
+    monkeypatch.setenv(
+        'npm_config_registry', f'http://127.0.0.1:{free_port()}')
     monkeypatch.setenv('npm_config_cache', str(tmp_path / 'cache'))
     monkeypatch.setenv('npm_config_fetch_retries', '0')
     with pytest.raises(StepError, match="is the network there") as raised:
