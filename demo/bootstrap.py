@@ -58,6 +58,11 @@ TEST_PACKAGES = {
     'chromium': lambda: has_program('chromium'),
     'postgresql': lambda: has_program('initdb')
     or has_file('usr/lib/postgresql/*/bin/initdb'),
+    # the printed report as PDF, and that as text and pictures
+    'libreoffice-writer-nogui': lambda: has_program('soffice')
+    and has_file('usr/lib/libreoffice/program/libswlo.so'),
+    'poppler-utils': lambda: has_program('pdftoppm')
+    and has_program('pdftotext'),
     'fonts-dejavu-core': lambda: has_file(
         'usr/share/fonts/truetype/dejavu/DejaVuSans.ttf'),
     'fonts-noto-core': lambda: has_file(

@@ -3,7 +3,8 @@
 from trytond.pool import Pool
 
 from . import (
-    catalogue, configuration, request, result, result_event, result_report)
+    attachment, catalogue, configuration, request, result, result_event,
+    result_report)
 
 __all__ = ['register']
 
@@ -20,7 +21,7 @@ def register():
         request.NewOrderTest,
         request.CancelRequestStart,
         result.ImagingResult,
-        result.Attachment,
+        attachment.Attachment,
         result_event.ResultEvent,
         result_event.ImagingResult,
         result_event.AddAddendumStart,

@@ -1,53 +1,70 @@
 # SPDX-FileCopyrightText: The GNU Health imaging suite contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pictures for printed reports, without Tryton"""
-import struct
+"""Pictures for printed reports and lists, without Tryton"""
+import io
+import logging
 from collections import namedtuple
+
+from PIL import Image, ImageOps
+
+logger = logging.getLogger(__name__)
+
+FORMATS = ('PNG', 'JPEG', 'GIF', 'BMP', 'WEBP', 'TIFF')
+# A mammogram has some 30 million; decoding takes a few bytes for each
+MAX_PIXELS = 60_000_000
+DPI = 250
+# So that small pictures do not become mosaics
+MIN_DPI = 72
 
 Picture = namedtuple('Picture', 'image caption')
 
 
-def picture_size(data):
-    """Tell what kind of picture the bytes hold and how large it is.
+def scale_down(data, width, height):
+    """Return a picture upright, in gray or colour, within a box.
 
     Parameters
     ----------
     data : bytes
+        A PNG, JPEG, GIF, BMP, WebP or TIFF file; of several frames the first
+        is taken.
+    width, height : int
+        The box in pixels. Smaller pictures stay as small.
 
     Returns
     -------
-    tuple of (str, int, int), or None
-        MIME type, width and height in pixels; None for what is no PNG, GIF,
-        BMP or JPEG.
+    tuple of (bytes, str, int, int), or None
+        Data, MIME type, width and height in pixels; None for what is no
+        picture, is damaged, or has more than MAX_PIXELS.
     """
-    if data[:8] == b'\x89PNG\r\n\x1a\n' and len(data) >= 24:
-        return ('image/png', *struct.unpack('>II', data[16:24]))
-    if data[:6] in {b'GIF87a', b'GIF89a'} and len(data) >= 10:
-        return ('image/gif', *struct.unpack('<HH', data[6:10]))
-    if data[:2] == b'BM' and len(data) >= 26:
-        width, height = struct.unpack('<ii', data[18:26])
-        return ('image/bmp', width, abs(height))
-    if data[:2] == b'\xff\xd8':
-        return _jpeg_size(data)
-    return None
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as source:
+            if source.width * source.height > MAX_PIXELS:
+                return None
+            format_ = 'JPEG' if source.format in {'JPEG', 'WEBP'} else 'PNG'
+            # JPEG can be decoded at a half, a quarter or an eighth
+            source.draft(None, (2 * width, 2 * height))
+            image = _gray_or_colour(ImageOps.exif_transpose(source))
+            image.thumbnail((width, height))
+            output = io.BytesIO()
+            image.save(output, format_, quality=90)
+    except Exception:
+        # Pillow raises nearly anything for damaged files
+        logger.debug("not a picture", exc_info=True)
+        return None
+    return (output.getvalue(), f'image/{format_.lower()}', *image.size)
 
 
-def _jpeg_size(data):
-    # ITU-T T.81 B.1: segments, the frame header (SOFn) holds the size
-    position = 2
-    while position + 9 <= len(data):
-        marker, length = struct.unpack('>xBH', data[position:position + 4])
-        if data[position] != 0xff:
-            return None
-        if marker == 0xff:
-            position += 1
-            continue
-        if 0xc0 <= marker <= 0xcf and marker not in {0xc4, 0xc8, 0xcc}:
-            height, width = struct.unpack(
-                '>HH', data[position + 5:position + 9])
-            return ('image/jpeg', width, height)
-        position += 2 + length
-    return None
+def _gray_or_colour(image):
+    if image.mode[0] in 'IF':
+        # 16 bits a pixel, or more of them than a printer shows
+        _, highest = image.getextrema()
+        factor = 255 / max(highest, 255)
+        return image.convert('F').point(lambda v: v * factor).convert('L')
+    if image.has_transparency_data:
+        image = image.convert('RGBA')
+        paper = Image.new('RGBA', image.size, 'white')
+        return Image.alpha_composite(paper, image).convert('RGB')
+    return image.convert('L' if image.mode in {'1', 'L'} else 'RGB')
 
 
 def fit(data, width, height):
@@ -55,7 +72,7 @@ def fit(data, width, height):
 
     Parameters
     ----------
-    data : bytes
+    data : bytes or None
     width, height : float
         The box in centimetres.
 
@@ -63,15 +80,15 @@ def fit(data, width, height):
     -------
     tuple of (bytes, str, str, str), or None
         Data, MIME type, width and height as ODF lengths; None for what is
-        no picture.
+        no picture that scale_down() can read.
     """
-    found = picture_size(data or b'')
+    found = data and scale_down(
+        data, int(width / 2.54 * DPI), int(height / 2.54 * DPI))
     if not found:
         return None
-    mimetype, pixels_x, pixels_y = found
-    if pixels_x <= 0 or pixels_y <= 0:
-        return None
-    scale = min(width / pixels_x, height / pixels_y)
+    data, mimetype, pixels_x, pixels_y = found
+    scale = min(width / pixels_x, height / pixels_y, 2.54 / MIN_DPI)
     return (
-        data, mimetype,
-        f'{pixels_x * scale:.2f}cm', f'{pixels_y * scale:.2f}cm')
+        data, mimetype, *(
+            f'{max(pixels * scale, .05):.2f}cm'
+            for pixels in (pixels_x, pixels_y)))

@@ -7,7 +7,7 @@ from trytond.model import (
     Index, ModelSQL, ModelView, Unique, Workflow, fields)
 from trytond.modules.health.core import (
     get_health_professional, get_institution)
-from trytond.pool import Pool, PoolMeta
+from trytond.pool import Pool
 from trytond.pyson import Bool, Eval, If, PYSONEncoder
 from trytond.transaction import Transaction, without_check_access
 from trytond.wizard import StateAction, Wizard
@@ -56,7 +56,8 @@ class ImagingResult(GuardedWorkflow, ModelSQL, ModelView):
         states=_not_signed)
     comment = fields.Text("Additional Information", states=_not_signed)
     images = fields.One2Many(
-        'ir.attachment', 'resource', "Images", states=_not_signed)
+        'ir.attachment', 'resource', "Images", states=_not_signed,
+        order=[('imaging_sequence', 'ASC NULLS LAST'), ('id', 'ASC')])
     report_style = fields.Selection([
             ('default', "Default"),
             ('no_images', "No Images"),
@@ -374,37 +375,6 @@ class ImagingResult(GuardedWorkflow, ModelSQL, ModelView):
         read = [r for r in cls.browse(results) if r.read_date]
         if read:
             cls.write(read, {'read_by': None, 'read_date': None})
-
-
-class Attachment(metaclass=PoolMeta):
-    __name__ = 'ir.attachment'
-
-    @classmethod
-    def create(cls, vlist):
-        attachments = super().create(vlist)
-        cls._check_result_signed(attachments)
-        return attachments
-
-    @classmethod
-    def write(cls, *args):
-        attachments = [a for records in args[::2] for a in records]
-        cls._check_result_signed(attachments)
-        super().write(*args)
-        cls._check_result_signed(attachments)
-
-    @classmethod
-    def delete(cls, attachments):
-        cls._check_result_signed(attachments)
-        super().delete(attachments)
-
-    @classmethod
-    @without_check_access
-    def _check_result_signed(cls, attachments):
-        "The images of a signed result stay as they are"
-        Result = Pool().get('gnuhealth.imaging.test.result')
-        Result.check_not_signed({
-                a.resource for a in cls.browse(attachments)
-                if isinstance(a.resource, Result) and a.resource.id >= 0})
 
 
 class GenerateResult(Wizard):

@@ -1,9 +1,6 @@
 # SPDX-FileCopyrightText: The GNU Health imaging suite contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 import datetime as dt
-import io
-import zipfile
-from unittest.mock import patch
 
 from trytond.model.exceptions import RequiredValidationError
 from trytond.modules.health_imaging.exceptions import (
@@ -315,44 +312,6 @@ class HealthImagingTestCase(Hospital, ModuleTestCase):
         self.assertTrue(result.number)
         copy, = Result.copy([result])
         self.assertNotEqual(copy.number, result.number)
-
-    @with_transaction()
-    def test_report_styles(self):
-        pool = Pool()
-        Attachment = pool.get('ir.attachment')
-        Report = pool.get('patient.imaging_report_results', type='report')
-        self.hospital()
-        result = self.result()
-        result.comment = "No fracture.\nNo bleeding & nothing <else>."
-        result.save()
-        Attachment.create([{
-                    'name': f'{n}.png', 'data': PNG + bytes([n]),
-                    'resource': str(result), 'description': f"Image {n}",
-                    } for n in range(3)]
-            + [{'name': 'letter.txt', 'data': b'text',
-                'resource': str(result)}])
-        for style, images, captions in [
-                ('default', 3, True),
-                ('no_images', 0, False),
-                ('no_image_comments', 3, False)]:
-            with self.subTest(style=style):
-                result.report_style = style
-                result.save()
-                with patch('shutil.which', return_value=None), \
-                        self.assertLogs('trytond.modules.health_imaging'):
-                    extension, content, _, _ = Report.execute(
-                        [result.id], {})
-                self.assertEqual(extension, 'odt')
-                with zipfile.ZipFile(io.BytesIO(content)) as document:
-                    text = document.read('content.xml').decode('utf-8')
-                    pictures = [
-                        n for n in document.namelist()
-                        if n.startswith('Pictures/')]
-                self.assertEqual(len(pictures), images)
-                self.assertEqual("Image 2" in text, captions)
-                self.assertIn("No bleeding &amp; nothing &lt;else&gt;.", text)
-                self.assertIn("TST001GNU", text)
-                self.assertIn(result.number, text)
 
 
 del ModuleTestCase

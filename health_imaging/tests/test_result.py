@@ -1,9 +1,14 @@
 # SPDX-FileCopyrightText: The GNU Health imaging suite contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
+import io
 import unittest
+from unittest.mock import patch
+
+from PIL import Image
 
 from trytond.model.exceptions import (
     AccessButtonError, AccessError, RequiredValidationError)
+from trytond.modules.health_imaging import attachment
 from trytond.modules.health_imaging.exceptions import (
     EventFixedError, EventTextError, NotSignedError, ReadError,
     ResultSignedError, SignatureError, TransitionError)
@@ -12,8 +17,9 @@ from trytond.tests.test_tryton import (
     activate_module, drop_db, with_transaction)
 from trytond.transaction import Transaction
 
+from .test_pictures import encode
 from .tools import (
-    DOCTOR, IMAGING, IMAGING_ADMIN, Hospital, create_professional,
+    DOCTOR, IMAGING, IMAGING_ADMIN, PNG, Hospital, create_professional,
     create_user)
 
 
@@ -215,6 +221,84 @@ class ResultTestCase(Hospital, unittest.TestCase):
         Result.report([result])
         with self.assertRaises(RequiredValidationError):
             Result.sign([result])
+
+    @with_transaction()
+    def test_signed_attachments(self):
+        "Neither pictures nor captions change, come or go"
+        pool = Pool()
+        Attachment = pool.get('ir.attachment')
+        Result = pool.get('gnuhealth.imaging.test.result')
+        self.hospital()
+        result, open_ = self.result(), self.result()
+        image, other = Attachment.create([
+                {'name': 'a.png', 'data': PNG, 'resource': str(result)},
+                {'name': 'b.png', 'data': PNG, 'resource': str(open_)}])
+        Result.sign([result])
+        user = create_user('radiographer', IMAGING)
+        with self.as_user(user), \
+                Transaction().set_context(_check_access=True):
+            image, other = Attachment.browse([image.id, other.id])
+            for change in [
+                    lambda: Attachment.write([image], {'data': b'other'}),
+                    lambda: Attachment.write([image], {'description': "x"}),
+                    lambda: Attachment.write([image], {'name': "x"}),
+                    lambda: Attachment.write(
+                        [image], {'imaging_sequence': 9}),
+                    lambda: Attachment.write(
+                        [image], {'type': 'link', 'link': 'https://x/'}),
+                    lambda: Attachment.write(
+                        [image], {'resource': str(open_)}),
+                    lambda: Attachment.write(
+                        [other], {'resource': str(result)}),
+                    lambda: Attachment.copy([image]),
+                    lambda: Attachment.copy(
+                        [other], {'resource': str(result)}),
+                    lambda: Attachment.delete([image]),
+                    lambda: Attachment.create([{
+                                'name': 'c.png', 'data': PNG,
+                                'resource': str(result)}]),
+                    lambda: Result.write([Result(result.id)], {
+                            'images': [('delete', [image.id])]}),
+                    lambda: Result.write([Result(open_.id)], {
+                            'images': [('add', [image.id])]}),
+                    ]:
+                with self.assertRaises(ResultSignedError):
+                    change()
+
+    @with_transaction()
+    def test_thumbnail(self):
+        pool = Pool()
+        Attachment = pool.get('ir.attachment')
+        Result = pool.get('gnuhealth.imaging.test.result')
+        self.hospital()
+        result = self.result()
+        photo = encode(Image.linear_gradient('L').resize((2000, 1000)), 'JPEG')
+        attachments = Attachment.create([
+                {'name': 'photo.jpg', 'data': photo, 'resource': str(result)},
+                {'name': 'letter', 'data': b'text', 'resource': str(result)},
+                {'name': 'empty', 'resource': str(result)},
+                {'name': 'link', 'type': 'link', 'link': 'https://x/',
+                    'resource': str(result)}])
+        ids = [a.id for a in attachments]
+        with Transaction().set_context(
+                {'ir.attachment.thumbnail': 'size'}), \
+                patch.object(attachment, 'scale_down') as decode:
+            self.assertEqual(
+                [r['thumbnail'] for r in Attachment.read(ids, ['thumbnail'])],
+                [len(photo), 4, None, None])
+            decode.assert_not_called()
+        small, *others = [
+            r['thumbnail'] for r in Attachment.read(ids, ['thumbnail'])]
+        self.assertEqual(others, [None] * 3)
+        self.assertEqual(Image.open(io.BytesIO(small)).size, (480, 240))
+
+        # in the order that people give them, new ones last
+        Attachment.write(
+            *sum([[[a], {'imaging_sequence': n}]
+                    for a, n in zip(attachments, [3, 1, None, 2])], []))
+        self.assertEqual(
+            [a.name for a in Result(result.id).images],
+            ['letter', 'link', 'photo.jpg', 'empty'])
 
     @with_transaction()
     def test_marks_by_button_only(self):
