@@ -226,7 +226,8 @@ def test_several_stations(host):
     one = make_item(7)
     two = make_item(7, key='7-1', ScheduledStationAETitle='CT2')
     host.update(one, two)
-    assert host.files() == ['2.25.7.wl', 'request-7-1.wl']
+    tag = _folder.Folder('', 'health').tag
+    assert host.files() == ['2.25.7.wl', f'request-{tag}-7-1.wl']
     assert [
         host.read(n).ScheduledProcedureStepSequence[0]
         .ScheduledStationAETitle for n in host.files()] == ['CT1', 'CT2']
@@ -319,7 +320,7 @@ def test_memory_cannot_lead_outside(host):
 def test_unreadable_memory(host, change):
     "Everything is fetched anew"
     host.update(make_item(1))
-    memory, = host.path.glob('.*.memory')
+    memory, = host.path.glob('.*-memory')
     memory.write_text(change(memory.read_text()))
     summary = host.update(make_item(1), make_item(2))
     assert numbers(summary) == (2, 0, 0)
@@ -334,9 +335,11 @@ def test_symbolic_links(host, tmp_path):
     host.update(make_item(1))
     assert target.read_text() == 'x'
     assert not (host.path / '2.25.1.wl').is_symlink()
-    (host.path / _folder.LOCK_NAME).symlink_to(tmp_path / 'elsewhere')
+    folder = _folder.Folder(str(host.path), 'health')
+    lock = f'.gnuhealth-worklist-{folder.tag}-lock'
+    (host.path / lock).symlink_to(tmp_path / 'elsewhere')
     with pytest.raises(_folder.FolderError):
-        _folder.Folder(str(host.path), 'health').lock()
+        folder.lock()
     assert not (tmp_path / 'elsewhere').exists()
 
 
@@ -525,7 +528,9 @@ def test_interrupted(host, monkeypatch):
         with pytest.raises(Killed):
             host.update(*items)
     assert host.files() == ['2.25.1.wl', '2.25.2.wl']
-    (host.path / '.gnuhealth-worklist-abc.tmp').write_text('left over')
+    tag = _folder.Folder('', 'health').tag
+    left = f'.gnuhealth-worklist-{tag}-abc.tmp'
+    (host.path / left).write_text('left over')
     host.update(*items)
     assert len(host.files()) == 3
     assert not list(host.path.glob('.*.tmp'))
@@ -634,6 +639,8 @@ def test_lock(host):
     one.lock()
     with pytest.raises(_folder.Locked):
         two.lock()
+    # another database is another instance
+    _folder.Folder(str(host.path), 'other').lock()
 
 
 def test_log_names_no_patient(host, caplog):
@@ -672,9 +679,6 @@ def orthanc_tools(monkeypatch):
     "A builder that takes what the one of orthanc-tools takes"
     class Builder:
         customizes = True
-
-        def __init__(self, folder):
-            pass
 
         def customize(self, values):
             return values

@@ -12,9 +12,8 @@ import tempfile
 
 logger = logging.getLogger('update_worklists')
 
-LOCK_NAME = '.gnuhealth-worklist.lock'
 # No server reads files of such names
-TEMPORARY = '.gnuhealth-worklist-', '.tmp'
+HIDDEN = '.gnuhealth-worklist-'
 # These concern the folder, not one file
 FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM,
     errno.EIO, errno.ENOENT, errno.ENOTDIR}
@@ -66,6 +65,8 @@ class Folder:
 
     Attributes
     ----------
+    tag : str
+        Stands for the database in names of files.
     files : dict
         Entry by name.
     memory : dict
@@ -77,20 +78,23 @@ class Folder:
 
     def __init__(self, path, source):
         self.path = path
-        digest = hashlib.sha256(source.encode()).hexdigest()[:12]
-        self._memory_path = os.path.join(
-            path, '.gnuhealth-worklist-%s.memory' % digest)
+        self.tag = _checksum(source)[:8]
+        self._prefix = '%s%s-' % (HIDDEN, self.tag)
+        self._memory_path = self._path(self._prefix + 'memory')
         self._lock = None
         self._mode = 0o666 & ~_umask()
         self.files = {}
         self.memory = {}
         self.damaged = set()
 
+    def _path(self, name):
+        return os.path.join(self.path, name)
+
     def lock(self):
         """Keep other instances out until this process ends."""
         try:
             self._lock = os.open(
-                os.path.join(self.path, LOCK_NAME),
+                self._path(self._prefix + 'lock'),
                 os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -103,8 +107,8 @@ class Folder:
         """Remove what a killed run has left half written."""
         with self._errors():
             for entry in os.scandir(self.path):
-                if (entry.name.startswith(TEMPORARY[0])
-                        and entry.name.endswith(TEMPORARY[1])):
+                if (entry.name.startswith(self._prefix)
+                        and entry.name.endswith('.tmp')):
                     os.unlink(entry.path)
 
     def load(self):
@@ -172,7 +176,7 @@ class Folder:
         Returns its stamp.
         """
         with self._errors():
-            self._replace(os.path.join(self.path, name), write)
+            self._replace(self._path(name), write)
             return self._stamp(name)
 
     def has(self, name):
@@ -180,19 +184,19 @@ class Folder:
 
     def remove(self, name):
         with self._errors(), contextlib.suppress(FileNotFoundError):
-            os.unlink(os.path.join(self.path, name))
+            os.unlink(self._path(name))
         del self.files[name]
 
     def _stamp(self, name):
         try:
-            status = os.lstat(os.path.join(self.path, name))
+            status = os.lstat(self._path(name))
         except OSError:
             return None
         return [status.st_size, status.st_mtime_ns]
 
     def _replace(self, path, write):
         handle, temporary = tempfile.mkstemp(
-            dir=self.path, prefix=TEMPORARY[0], suffix=TEMPORARY[1])
+            dir=self.path, prefix=self._prefix, suffix='.tmp')
         os.close(handle)
         try:
             write(temporary)

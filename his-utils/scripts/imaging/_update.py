@@ -72,10 +72,11 @@ class Planned:
     write: object
 
 
-def file_name(item, is_free):
+def file_name(item, is_free, tag):
     """Return a name made of letters, digits, dots and dashes.
 
-    It is the Study Instance UID where that is one and nobody has it.
+    It is the Study Instance UID where that is one and nobody has it;
+    otherwise the tag tells the item from those of other databases.
     """
     uid = item['uid']
     if len(uid) <= 64 and _UID.fullmatch(uid) and is_free(uid + '.wl'):
@@ -83,7 +84,7 @@ def file_name(item, is_free):
     key = item['key']
     if not _KEY.fullmatch(key):
         key = hashlib.sha256(key.encode('utf-8', 'replace')).hexdigest()[:32]
-    return 'request-%s.wl' % key
+    return 'request-%s-%s.wl' % (tag, key)
 
 
 def digest_of(item, writer):
@@ -225,7 +226,8 @@ class Run:
             return None
         writer = _writers.choose(item, self.args.writer)
         digest = digest_of(item, writer)
-        name = file_name(item, lambda n: self.owners.get(n, key) == key)
+        name = file_name(
+            item, lambda n: self.owners.get(n, key) == key, self.folder.tag)
         self.owners[name] = key
         entry = self.folder.files.get(name)
         if entry and entry.digest == digest and not self.args.regenerate:

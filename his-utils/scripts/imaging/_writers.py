@@ -151,7 +151,10 @@ def write_dump2dcm(item):
     environment = _environment(lines)
 
     def write(path):
-        with tempfile.NamedTemporaryFile(suffix='.dump') as dump:
+        folder, name = os.path.split(path)
+        # of the same kind, so that none stays if this program is killed
+        with tempfile.NamedTemporaryFile(
+                dir=folder, prefix=name, suffix='.tmp') as dump:
             dump.write(content)
             dump.flush()
             # -g: no group lengths; +te: explicit VR little endian; the text
@@ -209,8 +212,8 @@ def _worklist_builder():
     class Builder(DicomWorklistBuilder):
         """Takes the attributes that orthanc-tools leaves out, too."""
 
-        def __init__(self, dataset, folder):
-            super().__init__(folder=folder)
+        def __init__(self, dataset):
+            super().__init__()
             self.dataset = dataset
 
         def customize(self, values):
@@ -231,10 +234,10 @@ def write_orthanc_tools(item):
         for step in dataset.get('ScheduledProcedureStepSequence') or []:
             for element in step:
                 values.setdefault(element.keyword, element.value)
-    with tempfile.TemporaryDirectory() as folder, _strict():
-        name = os.path.join(folder, 'item')
+    content = io.BytesIO()
+    with _strict():
         try:
-            _worklist_builder()(dataset, folder).generate(values, name)
+            _worklist_builder()(dataset).generate(values, content)
         except (ItemError, UnicodeError, UserWarning, OSError):
             raise
         except Exception as error:
@@ -244,9 +247,7 @@ def write_orthanc_tools(item):
                 reason = type(error).__name__
             raise ItemError(
                 'orthanc-tools refuses its dataset: %s' % reason) from error
-        with open(name, 'rb') as file:
-            content = file.read()
-    return lambda path: _write(path, content)
+    return lambda path: _write(path, content.getbuffer())
 
 
 WRITERS = {

@@ -69,7 +69,7 @@ is 0 after SIGTERM or SIGINT.
 (OK, BAD_ITEMS, USAGE, NO_SERVER, LOCKED, NO_FOLDER, SUSPICIOUS,
     NO_WORKLIST) = range(8)
 
-TIMEOUT = 60
+TIMEOUT = 120
 # Between two tries while GNU Health does not answer
 LONGEST_WAIT = 300
 
