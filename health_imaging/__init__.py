@@ -3,8 +3,8 @@
 from trytond.pool import Pool
 
 from . import (
-    attachment, catalogue, configuration, request, result, result_event,
-    result_report)
+    attachment, catalogue, configuration, order, order_report, request,
+    result, result_event, result_report)
 
 __all__ = ['register']
 
@@ -17,8 +17,8 @@ def register():
         catalogue.ImagingTestType,
         catalogue.ImagingTest,
         request.ImagingRequest,
-        request.NewOrderStart,
-        request.NewOrderTest,
+        order.NewOrderStart,
+        order.NewOrderTest,
         request.CancelRequestStart,
         result.ImagingResult,
         attachment.Attachment,
@@ -28,12 +28,13 @@ def register():
         result_event.ReopenStart,
         module='health_imaging', type_='model')
     Pool.register(
-        request.NewOrder,
+        order.NewOrder,
         request.CancelRequest,
         result.GenerateResult,
         result_event.AddAddendum,
         result_event.Reopen,
         module='health_imaging', type_='wizard')
     Pool.register(
+        order_report.RequestSlip,
         result_report.ImagingResultReport,
         module='health_imaging', type_='report')

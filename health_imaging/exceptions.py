@@ -12,11 +12,31 @@ class NoTestError(UserError):
     pass
 
 
+class RepeatedTestError(UserError):
+    pass
+
+
 class InactiveTestError(ValidationError):
     pass
 
 
+class InactivePatientError(ValidationError):
+    pass
+
+
 class DeceasedPatientWarning(UserWarning):
+    pass
+
+
+class ScheduleError(ValidationError):
+    pass
+
+
+class OrderNumberError(ValidationError):
+    pass
+
+
+class ModalityWarning(UserWarning):
     pass
 
 
@@ -29,6 +49,10 @@ class RequestDeleteError(AccessError):
 
 
 class NotRequestedError(UserError):
+    pass
+
+
+class NotOpenError(UserError):
     pass
 
 

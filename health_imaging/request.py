@@ -11,18 +11,18 @@ from trytond.modules.health.core import (
     compute_age_from_dates, get_health_professional, get_institution,
     get_institution_timezone)
 from trytond.pool import Pool
-from trytond.pyson import Bool, Eval, If, PYSONEncoder
+from trytond.pyson import Bool, Eval, If
 from trytond.tools import grouped_slice
-from trytond.transaction import Transaction
-from trytond.wizard import (
-    Button, StateAction, StateTransition, StateView, Wizard)
+from trytond.transaction import Transaction, without_check_access
+from trytond.wizard import Button, StateTransition, StateView, Wizard
 
 from . import upgrade
 from .catalogue import search_any_of
 from .configuration import next_numbers
 from .exceptions import (
-    DeceasedPatientWarning, InactiveTestError, NoTestError, NotRequestedError,
-    RequestDeleteError, RequestLockedError)
+    DeceasedPatientWarning, InactivePatientError, InactiveTestError,
+    NotOpenError, NotRequestedError, OrderNumberError, RequestDeleteError,
+    RequestLockedError, ScheduleError)
 from .workflow import GuardedWorkflow
 
 _draft_only = {
@@ -45,6 +45,29 @@ def age_at(patient, date):
     day = pytz.utc.localize(date).astimezone(get_institution_timezone())
     return compute_age_from_dates(
         patient.dob, None, None, None, 'age', day.date())
+
+
+def day_bounds(day, zone):
+    "Return when the day begins and ends in that time zone, in UTC"
+    return [
+        zone.localize(dt.datetime.combine(d, dt.time.min))
+        .astimezone(pytz.utc).replace(tzinfo=None)
+        for d in [day, day + dt.timedelta(days=1)]]
+
+
+def search_flag(clause, domain):
+    "Return the domain of a clause on a Boolean that is true in the domain"
+    _, operator, operand = clause
+    values = operand if operator in {'in', 'not in'} else [operand]
+    wanted = {bool(v) for v in values}
+    if operator in {'!=', 'not in'}:
+        wanted = {True, False} - wanted
+    if wanted == {True}:
+        return domain
+    elif wanted == {False}:
+        Request = Pool().get('gnuhealth.imaging.test.request')
+        return [('id', 'not in', Request.search(domain, query=True))]
+    return [] if wanted else [('id', '=', None)]
 
 
 class ImagingRequest(GuardedWorkflow, ModelSQL, ModelView):
@@ -90,6 +113,7 @@ class ImagingRequest(GuardedWorkflow, ModelSQL, ModelView):
             ('done', "Done"),
             ('cancelled', "Cancelled"),
             ], "State", readonly=True, sort=False)
+    state_string = state.translated('state')
     cancel_reason = fields.Text(
         "Reason of cancellation", readonly=True,
         states={
@@ -102,6 +126,17 @@ class ImagingRequest(GuardedWorkflow, ModelSQL, ModelView):
     computed_age = fields.Function(
         fields.Char("Age", help="The patient's age when ordered."),
         'on_change_with_computed_age')
+    modality = fields.Function(
+        fields.Char("Modality"),
+        'on_change_with_modality', searcher='search_modality')
+    mine = fields.Function(
+        fields.Boolean("Requested by me"), 'get_flag', searcher='search_mine')
+    today = fields.Function(
+        fields.Boolean("Today", help="The study is planned for today."),
+        'get_flag', searcher='search_today')
+    unread = fields.Function(
+        fields.Boolean("Not read", help="There are results to read."),
+        'get_flag', searcher='search_unread')
 
     # What a request is known by once it has left the draft
     _identity_fields = {'patient', 'requested_test', 'request', 'request_line'}
@@ -110,11 +145,19 @@ class ImagingRequest(GuardedWorkflow, ModelSQL, ModelView):
     def __setup__(cls):
         super().__setup__()
         t = cls.__table__()
+        # as the lists of requests are sorted, in one state and in all
+        schedule = [
+            (expression, Index.Range()) for expression in [
+                cls._waiting(t), t.scheduled_date, t.id]]
         cls._sql_indexes.update({
-                Index(t, (t.patient, Index.Range()), (t.date, Index.Range())),
+                Index(t, *schedule),
+                Index(t, (t.state, Index.Equality()), *schedule),
+                Index(t, (t.doctor, Index.Equality()), *schedule),
                 Index(
-                    t, (t.state, Index.Equality()),
+                    t, (t.requested_test, Index.Range()),
                     (t.scheduled_date, Index.Range())),
+                Index(t, (t.scheduled_date, Index.Range())),
+                Index(t, (t.patient, Index.Range()), (t.date, Index.Range())),
                 Index(t, (t.request, Index.Similarity())),
                 Index(t, (t.date, Index.Range())),
                 })
@@ -186,12 +229,55 @@ class ImagingRequest(GuardedWorkflow, ModelSQL, ModelView):
     def on_change_with_computed_age(self, name=None):
         return age_at(self.patient, self.date)
 
+    @fields.depends('requested_test')
+    def on_change_with_modality(self, name=None):
+        return self.requested_test.modality if self.requested_test else None
+
+    @classmethod
+    def search_modality(cls, name, clause):
+        return [('requested_test.modality', *clause[1:])]
+
+    @classmethod
+    @without_check_access
+    def get_flag(cls, requests, name):
+        flags = {r.id: False for r in requests}
+        for sub_requests in grouped_slice(requests):
+            flags.update((r.id, True) for r in cls.search([
+                        ('id', 'in', [r.id for r in sub_requests]),
+                        (name, '=', True)]))
+        return flags
+
+    @classmethod
+    def search_mine(cls, name, clause):
+        return search_flag(clause, [
+                ('doctor', '=', get_health_professional(required=False)),
+                ('doctor', '!=', None)])
+
+    @classmethod
+    def search_today(cls, name, clause):
+        zone = get_institution_timezone()
+        start, end = day_bounds(dt.datetime.now(zone).date(), zone)
+        return search_flag(clause, [
+                ('scheduled_date', '>=', start),
+                ('scheduled_date', '<', end)])
+
+    @classmethod
+    @without_check_access
+    def search_unread(cls, name, clause):
+        # also for who may not read results
+        unread = cls.search([('results.unread', '=', True)], query=True)
+        return search_flag(clause, [('id', 'in', unread)])
+
+    @staticmethod
+    def _waiting(table):
+        "Return the expression that lets urgent ones come first till done"
+        waiting = table.urgent & table.state.in_(['draft', 'requested'])
+        return Case((waiting, 1), else_=0)
+
     @classmethod
     def order_urgent(cls, tables):
-        "Urgent ones that still wait come first, done ones by their date"
         table, _ = tables[None]
-        waiting = table.urgent & table.state.in_(['draft', 'requested'])
-        return [Case((waiting, 1), else_=0)]
+        return [cls._waiting(table)]
 
     def get_rec_name(self, name):
         return ' '.join(filter(None, [
@@ -219,8 +305,10 @@ class ImagingRequest(GuardedWorkflow, ModelSQL, ModelView):
         vlist = [values.copy() for values in vlist]
         cls._number(vlist)
         for values in vlist:
-            values.setdefault('date', cls.default_date())
-            if values.get('scheduled_date') is None:
+            scheduled = values.get('scheduled_date')
+            date = cls.default_date()
+            values.setdefault('date', min(date, scheduled or date))
+            if scheduled is None:
                 values['scheduled_date'] = values['date']
         return super().create(vlist)
 
@@ -283,6 +371,76 @@ class ImagingRequest(GuardedWorkflow, ModelSQL, ModelView):
                             **cls.__names__(name, request)))
 
     @classmethod
+    def validate_fields(cls, requests, field_names):
+        super().validate_fields(requests, field_names)
+
+        def changed(*names):
+            return not field_names or not field_names.isdisjoint(names)
+
+        if changed('requested_test'):
+            cls.check_tests(requests)
+        if changed('patient'):
+            cls.check_patients(requests)
+        if changed('scheduled_date'):
+            cls.check_schedule(requests)
+        if changed('request', 'patient'):
+            cls.check_orders(requests)
+
+    @classmethod
+    def check_tests(cls, requests):
+        tests = {r.requested_test for r in requests}
+        inactive = [t.rec_name for t in tests if not t.active]
+        if inactive:
+            raise InactiveTestError(gettext(
+                    'health_imaging.msg_test_inactive',
+                    tests=', '.join(sorted(inactive))))
+
+    @classmethod
+    def check_patients(cls, requests):
+        Warning = Pool().get('res.user.warning')
+        patients = sorted(
+            {r.patient for r in requests if r.patient}, key=lambda p: p.id)
+        inactive = [p for p in patients if not p.active]
+        if inactive:
+            raise InactivePatientError(gettext(
+                    'health_imaging.msg_patient_inactive',
+                    patients=', '.join(p.rec_name for p in inactive)))
+        for patient in patients:
+            if not patient.party.deceased:
+                continue
+            key = Warning.format('imaging_deceased', [patient])
+            if Warning.check(key):
+                raise DeceasedPatientWarning(
+                    key, gettext(
+                        'health_imaging.msg_patient_deceased',
+                        patient=patient.rec_name))
+
+    @classmethod
+    def check_schedule(cls, requests):
+        "A study may be ordered after it was done, the same day"
+        day = dt.timedelta(days=1)
+        for request in requests:
+            if (request.scheduled_date
+                    and request.date - request.scheduled_date > day):
+                raise ScheduleError(gettext(
+                        'health_imaging.msg_schedule_early',
+                        request=request.rec_name,
+                        scheduled=cls.__names__('scheduled_date')['field'],
+                        date=cls.__names__('date')['field']))
+
+    @classmethod
+    def check_orders(cls, requests):
+        "An accession number is for one patient"
+        patients = {}
+        for orders in grouped_slice(list({r.request for r in requests})):
+            for line in cls.search([('request', 'in', list(orders))]):
+                patient = patients.setdefault(line.request, line.patient)
+                if line.patient != patient:
+                    raise OrderNumberError(gettext(
+                            'health_imaging.msg_order_patient',
+                            order=line.request))
+
+    @classmethod
     def copy(cls, requests, default=None):
         default = default.copy() if default is not None else {}
         date = now()
@@ -307,7 +465,8 @@ class ImagingRequest(GuardedWorkflow, ModelSQL, ModelView):
     @ModelView.button
     @Workflow.transition('requested')
     def requested(cls, requests):
-        cls.check_tests([r.requested_test for r in requests])
+        cls.check_tests(requests)
+        cls.check_patients(requests)
 
     @classmethod
     @Workflow.transition('done')
@@ -351,6 +510,11 @@ class ImagingRequest(GuardedWorkflow, ModelSQL, ModelView):
         cls.lock(requests)
         without = [r for r in requests if not r.results]
         Result.save([r.get_result() for r in without])
+        # Written though it changes nothing: who pressed at the same time
+        # then has to start anew, and finds the result
+        cls.write([r for r in without if r.state == 'done'], {
+                'state': 'done',
+                })
         cls.done([r for r in requests if r.state == 'requested'])
         requests = cls.browse(requests)
         return [result for r in requests for result in r.results]
@@ -366,121 +530,6 @@ class ImagingRequest(GuardedWorkflow, ModelSQL, ModelView):
             requested_test=self.requested_test,
             institution=self.institution,
             doctor=get_health_professional(required=False) or self.doctor)
-
-    @classmethod
-    def check_tests(cls, tests):
-        inactive = [t for t in tests if not t.active]
-        if inactive:
-            raise InactiveTestError(gettext(
-                    'health_imaging.msg_test_inactive',
-                    tests=', '.join(t.rec_name for t in inactive)))
-
-
-class NewOrderStart(ModelView):
-    "Request Patient Imaging Test Start"
-    __name__ = 'gnuhealth.patient.imaging.test.request.start'
-
-    patient = fields.Many2One('gnuhealth.patient', "Patient", required=True)
-    urgent = fields.Boolean("Urgent")
-    tests = fields.Many2Many(
-        'gnuhealth.request-imaging-test', 'request', 'test', "Tests",
-        required=True)
-    date = fields.DateTime("Date")
-    doctor = fields.Many2One(
-        'gnuhealth.healthprofessional', "Health Prof", required=True,
-        help="The health professional who requests the studies.")
-    referring_professional = fields.Many2One(
-        'gnuhealth.healthprofessional', "Referring Prof",
-        help="The health professional who referred the patient.\n"
-        "Leave empty if it is the one who requests the studies.")
-    institution = fields.Many2One(
-        'gnuhealth.institution', "Institution",
-        help="Where the studies are done.")
-    scheduled_date = fields.DateTime(
-        "Scheduled", help="Leave empty to plan the studies at the date.")
-    context = fields.Many2One('gnuhealth.pathology', "Context")
-    comment = fields.Text("Additional Information")
-
-
-class NewOrderTest(ModelView):
-    "Request - Test"
-    __name__ = 'gnuhealth.request-imaging-test'
-    _table = 'gnuhealth_request_imaging_test'
-
-    request = fields.Many2One(
-        'gnuhealth.patient.imaging.test.request.start', "Request",
-        required=True)
-    test = fields.Many2One('gnuhealth.imaging.test', "Study", required=True)
-
-
-class NewOrder(Wizard):
-    "Request Patient Imaging Test"
-    __name__ = 'gnuhealth.patient.imaging.test.request'
-
-    start = StateView(
-        'gnuhealth.patient.imaging.test.request.start',
-        'health_imaging.patient_imaging_test_request_start_view_form', [
-            Button("Cancel", 'end', 'tryton-cancel'),
-            Button("Request", 'request', 'tryton-ok', default=True),
-            ])
-    request = StateTransition()
-    open_ = StateAction('health_imaging.act_imaging_test_request_view')
-
-    def default_start(self, fields):
-        Request = Pool().get('gnuhealth.imaging.test.request')
-        values = {
-            'date': Request.default_date(),
-            'doctor': Request.default_doctor(),
-            'institution': Request.default_institution(),
-            'urgent': False,
-            }
-        if self.model and self.model.__name__ == 'gnuhealth.patient':
-            values['patient'] = self.record.id
-        return values
-
-    def transition_request(self):
-        pool = Pool()
-        Request = pool.get('gnuhealth.imaging.test.request')
-        Warning = pool.get('res.user.warning')
-        start = self.start
-        tests = getattr(start, 'tests', [])
-        if not tests:
-            raise NoTestError(gettext('health_imaging.msg_no_test'))
-        Request.check_tests(tests)
-        patient = getattr(start, 'patient', None)
-        if patient and patient.party.deceased:
-            key = Warning.format('imaging_deceased', [patient])
-            if Warning.check(key):
-                raise DeceasedPatientWarning(
-                    key, gettext(
-                        'health_imaging.msg_patient_deceased',
-                        patient=patient.rec_name))
-        order, = Request.new_orders()
-        requests = []
-        for test in tests:
-            request = Request(requested_test=test, request=order)
-            for name in self._copied_fields():
-                setattr(request, name, getattr(start, name, None))
-            request.date = (
-                getattr(start, 'date', None) or Request.default_date())
-            request.scheduled_date = (
-                getattr(start, 'scheduled_date', None) or request.date)
-            requests.append(request)
-        Request.save(requests)
-        self._requests = [r.id for r in requests]
-        return 'open_'
-
-    @classmethod
-    def _copied_fields(cls):
-        return [
-            'patient', 'urgent', 'doctor', 'referring_professional',
-            'institution', 'context', 'comment']
-
-    def do_open_(self, action):
-        action['pyson_domain'] = PYSONEncoder().encode([
-                ('id', 'in', self._requests)])
-        action['domains'] = []
-        return action, {}
 
 
 class CancelRequestStart(ModelView):
@@ -505,6 +554,10 @@ class CancelRequest(Wizard):
     def transition_cancel(self):
         requests = [
             r for r in self.records if r.state in {'draft', 'requested'}]
+        if not requests:
+            raise NotOpenError(gettext(
+                    'health_imaging.msg_not_open',
+                    request=self.record.rec_name))
         self.model.write(requests, {'cancel_reason': self.start.reason})
         self.model.cancel(requests)
         return 'end'

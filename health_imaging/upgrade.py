@@ -114,6 +114,8 @@ def result_columns(Model, module):
 _granted = [
     ('patient_imaging_test_request', 'ir.action.wizard',
         'gnuhealth.imaging.test.request', 'perm_create'),
+    ('menu_patient_imaging_test_request', 'ir.ui.menu',
+        'gnuhealth.imaging.test.request', 'perm_create'),
     ('image_request_button', 'ir.model.button',
         'gnuhealth.imaging.test.request', 'perm_write'),
     ('image_generateresults_button', 'ir.model.button',
@@ -190,6 +192,9 @@ def _grant(kind, record, group):
     if kind == 'ir.model.button':
         table = pool.get('ir.model.button-res.group').__table__()
         columns, values = [table.button, table.active], [record, True]
+    elif kind == 'ir.ui.menu':
+        table = pool.get('ir.ui.menu-res.group').__table__()
+        columns, values = [table.menu], [record]
     else:
         action = pool.get(kind).__table__()
         cursor.execute(*action.select(

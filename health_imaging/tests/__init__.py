@@ -5,5 +5,5 @@
 def load_tests(loader, tests, pattern):
     return loader.loadTestsFromNames(
         f'{__name__}.{name}' for name in [
-            'test_module', 'test_pictures', 'test_report', 'test_result',
-            'test_rights', 'test_scenario'])
+            'test_module', 'test_order', 'test_pictures', 'test_report',
+            'test_result', 'test_rights', 'test_scenario', 'test_slip'])

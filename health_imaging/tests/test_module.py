@@ -6,7 +6,8 @@ from trytond.model.exceptions import RequiredValidationError
 from trytond.modules.health_imaging.exceptions import (
     DeceasedPatientWarning, InactiveTestError, NoTestError,
     NotRequestedError, RequestDeleteError, RequestLockedError,
-    ResultDeleteError, ResultSignedError, SignatureError, TransitionError)
+    ResultDeleteError, ResultSignedError, SignatureError, RepeatedTestError,
+    TransitionError)
 from trytond.pool import Pool
 from trytond.tests.test_tryton import ModuleTestCase, with_transaction
 from trytond.transaction import Transaction
@@ -195,6 +196,8 @@ class HealthImagingTestCase(Hospital, ModuleTestCase):
         self.hospital()
         with self.assertRaises(NoTestError):
             self.new_order(tests=[])
+        with self.assertRaises(RepeatedTestError):
+            self.new_order(tests=[self.ct.id, self.mr.id, self.ct.id])
         self.mr.active = False
         self.mr.save()
         with self.assertRaises(InactiveTestError):

@@ -17,9 +17,9 @@ from unittest.mock import patch
 
 from PIL import Image, ImageDraw
 
-from trytond.modules.health_imaging import result_report
-from trytond.modules.health_imaging.result_report import (
-    ImagingResultReport, clean, is_rtl)
+from trytond.modules.health_imaging import printing
+from trytond.modules.health_imaging.printing import clean, is_rtl
+from trytond.modules.health_imaging.result_report import ImagingResultReport
 from trytond.pool import Pool
 from trytond.tests.test_tryton import (
     activate_module, drop_db, with_transaction)
@@ -263,7 +263,7 @@ class ConversionTestCase(unittest.TestCase):
         self.report = SimpleNamespace(
             report_name='test', template_extension='fodt', extension='pdf')
         template = Path(
-            result_report.__file__).parent / 'report/imaging_study_report.fodt'
+            printing.__file__).parent / 'report/imaging_study_report.fodt'
         self.document = template.read_bytes()
 
     def convert(self, **options):
@@ -295,7 +295,7 @@ class ConversionTestCase(unittest.TestCase):
                     program.chmod(0o700)
                 else:
                     os.environ['PATH'] = folder
-                with self.assertLogs(result_report.__name__, 'WARNING') as log:
+                with self.assertLogs(printing.__name__, 'WARNING') as log:
                     extension, content = self.convert(timeout=1)
                 self.assertEqual(extension, 'fodt')
                 self.assertEqual(content, self.document)

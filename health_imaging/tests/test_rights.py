@@ -149,6 +149,7 @@ class RightsTestCase(Hospital, unittest.TestCase):
         orders = {
             'Health / Medical Imaging',
             'Health / Medical Imaging / Medical Imaging - New order',
+            'Health / Medical Imaging / My Imaging Requests',
             'Health / Medical Imaging / Medical Imaging Requests',
             'Health / Medical Imaging / Medical Imaging Results',
             }
@@ -211,6 +212,12 @@ class RightsTestCase(Hospital, unittest.TestCase):
                     {night.id, readers.id} & Button.get_groups(
                         'gnuhealth.imaging.test.request', name),
                     {night.id})
+        Menu = pool.get('ir.ui.menu')
+        ModelData = pool.get('ir.model.data')
+        menu = Menu(ModelData.get_id(
+                'health_imaging', 'menu_patient_imaging_test_request'))
+        self.assertIn(night, menu.groups)
+        self.assertNotIn(readers, menu.groups)
 
     @with_transaction()
     def test_demo_user(self):

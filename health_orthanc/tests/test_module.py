@@ -214,6 +214,20 @@ class HealthOrthancTestCase(ImagingMixin, ModuleTestCase):
                             action()
 
     @with_transaction()
+    def test_menus(self):
+        "The Orthanc group alone sees Orthanc, and nothing that refuses"
+        Menu = Pool().get('ir.ui.menu')
+        self.hospital()
+        user = create_user('orthanc', ORTHANC)
+        with Transaction().set_user(user.id), \
+                Transaction().set_context(_check_access=True):
+            self.assertEqual({
+                    m.name for m in Menu.search([
+                            ('parent.name', '=', "Medical Imaging"),
+                            ('parent.parent.name', '=', "Health")])},
+                {"Orthanc"})
+
+    @with_transaction()
     def test_mirror_is_read_only(self):
         self.hospital()
         study = self.study(self.server())
