@@ -51,7 +51,18 @@ def _encode_gb2312(value, errors='strict'):
     return b'\x1b$)A' + value.encode('iso_ir_58', errors)
 
 
-pydicom.charset.custom_encoders['iso_ir_58'] = _encode_gb2312
+def _encode_jis_x_0201(value, errors='strict'):
+    # Both halves of the set are designated at once: pydicom allows one of
+    # them in a text.
+    for number, char in enumerate(value):
+        if len(char.encode('shift_jis', errors)) > 1:
+            raise UnicodeEncodeError(
+                'shift_jis', value, number, number + 1, 'two bytes')
+    return value.encode('shift_jis', errors)
+
+
+pydicom.charset.custom_encoders.update(
+    iso_ir_58=_encode_gb2312, shift_jis=_encode_jis_x_0201)
 
 
 @contextlib.contextmanager
