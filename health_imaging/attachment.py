@@ -64,6 +64,9 @@ class Attachment(metaclass=PoolMeta):
     def _check_result_signed(cls, attachments):
         "The images of a signed result stay as they are"
         Result = Pool().get('gnuhealth.imaging.test.result')
-        Result.check_not_signed({
+        results = list({
                 a.resource for a in cls.browse(attachments)
                 if isinstance(a.resource, Result) and a.resource.id >= 0})
+        # so that nobody signs what is being changed
+        Result.lock(results)
+        Result.check_not_signed(results)

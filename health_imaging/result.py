@@ -27,6 +27,9 @@ _not_signed = {
 _from_request = {
     'readonly': Bool(Eval('request')) | (Eval('state') == 'signed'),
     }
+_asked = {
+    'invisible': ~Eval('request') & ~Eval('order'),
+    }
 
 
 class ImagingResult(GuardedWorkflow, ModelSQL, ModelView):
@@ -42,9 +45,11 @@ class ImagingResult(GuardedWorkflow, ModelSQL, ModelView):
             })
     date = fields.DateTime("Date", required=True, states=_not_signed)
     request = fields.Many2One(
-        'gnuhealth.imaging.test.request', "Request Info", readonly=True)
-    order = fields.Char("Order", readonly=True)
-    request_date = fields.DateTime("Request Date", readonly=True)
+        'gnuhealth.imaging.test.request', "Request Info", readonly=True,
+        states=_asked)
+    order = fields.Char("Order", readonly=True, states=_asked)
+    request_date = fields.DateTime(
+        "Request Date", readonly=True, states=_asked)
     requested_test = fields.Many2One(
         'gnuhealth.imaging.test', "Study", required=True,
         states=_from_request)
@@ -247,6 +252,13 @@ class ImagingResult(GuardedWorkflow, ModelSQL, ModelView):
                     If(Eval('state') == 'draft', 'warning', ''))),
             ('//page[@id="history"]', 'states', {
                     'invisible': ~Eval('reopenings'),
+                    }),
+            ('//group[@id="urgent_unread"]', 'states', {
+                    'invisible': ~(Eval('urgent_finding') & Eval('unread')),
+                    }),
+            ('//separator[@id="order"]', 'states', _asked),
+            ('//separator[@id="reading"]', 'states', {
+                    'invisible': ~Eval('signed_by') & ~Eval('read_by'),
                     }),
             ]
 

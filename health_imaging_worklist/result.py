@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from trytond.model import Index, fields
 from trytond.pool import PoolMeta
+from trytond.pyson import Eval
 
 
 class ImagingResult(metaclass=PoolMeta):
@@ -9,6 +10,9 @@ class ImagingResult(metaclass=PoolMeta):
 
     merge_id = fields.Char(
         "Merge ID", readonly=True,
+        states={
+            'invisible': ~Eval('merge_id'),
+            },
         help="The Study Instance UID that the request gave to its study.")
 
     @classmethod

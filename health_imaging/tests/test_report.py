@@ -70,11 +70,12 @@ class ReportTestCase(Hospital, unittest.TestCase):
                     'resource': str(result), 'description': f"Caption {n}",
                     } for n in range(1, count + 1)])
 
-    def print_(self, result, name, **context):
+    def print_(self, *results, name, **context):
         "Return text, pages and number of pictures of the PDF"
         Report = Pool().get('patient.imaging_report_results', type='report')
         with Transaction().set_context(**context):
-            extension, content, _, _ = Report.execute([result.id], {})
+            extension, content, _, _ = Report.execute(
+                [r.id for r in results], {})
         self.assertEqual(extension, 'pdf')
         with tempfile.TemporaryDirectory() as folder:
             pdf = Path(folder, 'report.pdf')
@@ -120,7 +121,8 @@ class ReportTestCase(Hospital, unittest.TestCase):
                 ('no_image_comments', 5, False)]:
             with self.subTest(style=style):
                 Result.write([result], {'report_style': style})
-                text, pages, images = self.print_(Result(result.id), style)
+                text, pages, images = self.print_(
+                    Result(result.id), name=style)
                 # the logo is a picture, too
                 self.assertEqual(images, 1 + pictures)
                 self.assertEqual(len(pages), 2 if pictures else 1)
@@ -145,7 +147,8 @@ class ReportTestCase(Hospital, unittest.TestCase):
         self.attach(result, 1)
         Result.sign([result])
         Result.withdraw_signature([result], "Wrong side")
-        text, pages, images = self.print_(Result(result.id), 'draft')
+        text, pages, images = self.print_(
+            Result(result.id), name='draft')
         self.assertGreater(len(pages), 1)
         self.assertEqual(images, 2)
         # on each page who it is about, and that it is no report yet
@@ -166,7 +169,7 @@ class ReportTestCase(Hospital, unittest.TestCase):
         for language in ['en', 'fa']:
             with self.subTest(language=language):
                 text, (page,), images = self.print_(
-                    Result(result.id), f'arabic-in-{language}',
+                    Result(result.id), name=f'arabic-in-{language}',
                     language=language)
                 self.assertEqual(images, 2)
                 self.assertIn("حداد", text)
@@ -194,11 +197,32 @@ class ReportTestCase(Hospital, unittest.TestCase):
         result = self.result()
         Result.write([result], {'comment': CHINESE})
         Result.sign([result])
-        text, pages, images = self.print_(Result(result.id), 'chinese')
+        text, pages, images = self.print_(
+            Result(result.id), name='chinese')
         self.assertEqual(images, 1)
         self.assertEqual(len(pages), 1)
         self.assertIn("左侧股骨未见骨折。", text)
         self.assertIn("王", text)
+
+    @with_transaction()
+    def test_several(self):
+        "Each result begins a page, and each page tells whose it is"
+        Result = Pool().get('gnuhealth.imaging.test.result')
+        self.hospital()
+        signed = self.result()
+        Result.sign([signed])
+        self.patient = create_patient("Bea", "Corso", 'TST002GNU')
+        draft = self.result()
+        text, pages, _ = self.print_(signed, draft, name='several')
+        self.assertEqual(len(pages), 2)
+        one, two = text.split('\f')[:2]
+        for page, puid, other, drafts in [
+                (one, 'TST001GNU', 'TST002GNU', 0),
+                (two, 'TST002GNU', 'TST001GNU', 1)]:
+            # in the heading, in the table, at the foot
+            self.assertEqual(page.count(puid), 3)
+            self.assertEqual(page.count(other), 0)
+            self.assertEqual(page.count("DRAFT"), drafts)
 
     @with_transaction()
     def test_hostile(self):
@@ -233,7 +257,7 @@ class ReportTestCase(Hospital, unittest.TestCase):
                     }.items()]
             + [{'name': "Elsewhere", 'type': 'link',
                 'link': 'https://example.org/', 'resource': str(result)}])
-        text, _, images = self.print_(Result(result.id), 'hostile')
+        text, _, images = self.print_(Result(result.id), name='hostile')
         self.assertEqual(images, 1 + 5)
         for words in [
                 "Control", "characters", "* indented", "${1/0}",

@@ -12,6 +12,7 @@ from trytond.modules.health_imaging import attachment
 from trytond.modules.health_imaging.exceptions import (
     EventFixedError, EventTextError, NotSignedError, ReadError,
     ResultSignedError, SignatureError, TransitionError)
+from trytond.modules.health_imaging.request import now
 from trytond.pool import Pool
 from trytond.tests.test_tryton import (
     activate_module, drop_db, with_transaction)
@@ -91,6 +92,22 @@ class ResultTestCase(Hospital, unittest.TestCase):
                 Result.write([result], change)
                 self.assertEqual(result.unread, unread)
                 self.assertEqual(bool(result.read_by), not unread)
+
+    @with_transaction()
+    def test_notice(self):
+        Result = Pool().get('gnuhealth.imaging.test.result')
+        self.hospital()
+        for state, flagged, read, expected in [
+                ('draft', True, None, []),
+                ('reported', False, None, []),
+                ('reported', True, None, ['warning']),
+                ('signed', True, None, ['warning']),
+                ('signed', True, now(), [])]:
+            result = Result(
+                state=state, urgent_finding=flagged, read_date=read)
+            result.unread = result.on_change_with_unread()
+            self.assertEqual(
+                [type_ for type_, _ in result.on_change_notify()], expected)
 
     @with_transaction()
     def test_urgent_finding_signed(self):
