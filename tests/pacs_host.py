@@ -235,14 +235,15 @@ def make_certificate(path):
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "GNU Health")])
     now = dt.datetime.now(dt.timezone.utc)
-    certificate = x509.CertificateBuilder(
+    builder = x509.CertificateBuilder(
         subject_name=name, issuer_name=name, public_key=key.public_key(),
         serial_number=1, not_valid_before=now - dt.timedelta(1),
-        not_valid_after=now + dt.timedelta(1)).add_extension(
-            x509.SubjectAlternativeName(
-                [x509.IPAddress(ip_address('127.0.0.1'))]), False).add_extension(
-            x509.BasicConstraints(True, None), True).sign(
-                key, hashes.SHA256())
+        not_valid_after=now + dt.timedelta(1))
+    address = x509.IPAddress(ip_address('127.0.0.1'))
+    builder = builder.add_extension(
+        x509.SubjectAlternativeName([address]), False)
+    builder = builder.add_extension(x509.BasicConstraints(True, None), True)
+    certificate = builder.sign(key, hashes.SHA256())
     path.write_bytes(
         key.private_bytes(
             serialization.Encoding.PEM,

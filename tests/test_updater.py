@@ -115,6 +115,7 @@ def test_both_template_types(host):
         ('ISO_IR 148', 'Çavuşoğlu'), ('ISO_IR 166', 'สมชาย'),
         ('ISO_IR 192', '张^三 สมชาย'), ('GBK', '张^三'), ('GB18030', '张^三'),
         ('ISO_IR 13', 'ﾔﾏﾀﾞ Yamada^ﾀﾛｳ'),
+        ('\\ISO 2022 IR 13', 'ﾔﾏﾀﾞ Yamada^ﾀﾛｳ'),
         ('\\ISO 2022 IR 87', 'Yamada^Tarou=山田^太郎'),
         ('\\ISO 2022 IR 149', 'Hong^Gildong=洪^吉洞=홍^길동'),
         ('\\ISO 2022 IR 58', 'Zhang^XiaoDong=张^小东'),
@@ -135,7 +136,8 @@ def test_charsets(host, template_type, charset, name):
 
 
 @pytest.mark.parametrize('template_type', ['dump2dcm', 'json'])
-@pytest.mark.parametrize('charset', ['ISO_IR 100', 'GBK', '\\ISO 2022 IR 87'])
+@pytest.mark.parametrize(
+    'charset', ['ISO_IR 100', 'ISO_IR 13', 'GBK', '\\ISO 2022 IR 87'])
 def test_unencodable(host, template_type, charset):
     "Nothing becomes a question mark"
     summary = host.update(

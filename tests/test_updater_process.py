@@ -56,7 +56,8 @@ def server():
 @contextlib.contextmanager
 def running(command, **options):
     process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, text=True, **options)
+        command, stdin=subprocess.DEVNULL, text=True, errors='replace',
+        **options)
     try:
         yield process
     finally:

@@ -52,22 +52,24 @@ def _encode_gb2312(value, errors='strict'):
 
 
 def _encode_jis_x_0201(value, errors='strict'):
-    # Both halves of the set are designated at once: pydicom allows one of
-    # them in a text.
-    for number, char in enumerate(value):
-        if len(char.encode('shift_jis', errors)) > 1:
-            raise UnicodeEncodeError(
-                'shift_jis', value, number, number + 1, 'two bytes')
-    return value.encode('shift_jis', errors)
+    # pydicom refuses Latin and Katakana letters in one value, which need no
+    # designation where both are there from the start (PS3.3 C.12.1.1.2)
+    encoded = value.encode('shift_jis')
+    if len(encoded) != len(value):
+        raise UnicodeEncodeError('shift_jis', value, 0, len(value), "no such")
+    return encoded
 
 
-pydicom.charset.custom_encoders.update(
-    iso_ir_58=_encode_gb2312, shift_jis=_encode_jis_x_0201)
+ENCODERS = pydicom.charset.custom_encoders
+ENCODERS['iso_ir_58'] = _encode_gb2312
 
 
 @contextlib.contextmanager
-def _strict():
+def _strict(charsets):
     """Refuse to replace characters; not for threads."""
+    original = ENCODERS['shift_jis']
+    if charsets == ['ISO_IR 13']:
+        ENCODERS['shift_jis'] = _encode_jis_x_0201
     try:
         # pydicom writes "?" for what it cannot encode, with a warning
         with warnings.catch_warnings():
@@ -81,6 +83,8 @@ def _strict():
             OSError) as error:
         # OSError is a number out of the range of its VR
         raise ItemError('pydicom refuses its dataset') from error
+    finally:
+        ENCODERS['shift_jis'] = original
 
 
 # dump2dcm
@@ -100,7 +104,7 @@ def encode_dump(text, charset):
     known = all(c in python_encoding for c in charsets)
     if not known or charsets == ['ISO_IR 192']:
         return text.encode('utf-8')
-    with _strict():
+    with _strict(charsets):
         if len(charsets) == 1 and charsets[0] in {'GBK', 'GB18030'}:
             return text.encode(python_encoding[charsets[0]])
         encodings = convert_encodings(list(charsets))
@@ -187,18 +191,20 @@ def write_dump2dcm(item):
 # pydicom
 
 def _dataset(item):
-    dataset = Dataset.from_json(item['dataset'])
-    charset = dataset.get('SpecificCharacterSet') or ''
-    charsets = [charset] if isinstance(charset, str) else charset
-    if any(c not in python_encoding for c in charsets):
-        dataset.SpecificCharacterSet = 'ISO_IR 192'
-    return dataset
+    """Return the dataset of an item and its character sets."""
+    with _strict([]):
+        dataset = Dataset.from_json(item['dataset'])
+        charset = dataset.get('SpecificCharacterSet') or ''
+        charsets = [charset] if isinstance(charset, str) else list(charset)
+        if any(c not in python_encoding for c in charsets):
+            dataset.SpecificCharacterSet = 'ISO_IR 192'
+        return dataset, charsets
 
 
 def write_pydicom(item):
     """By pydicom, from the DICOM JSON dataset."""
-    with _strict():
-        dataset = _dataset(item)
+    dataset, charsets = _dataset(item)
+    with _strict(charsets):
         meta = FileMetaDataset()
         meta.MediaStorageSOPClassUID = WORKLIST_CLASS
         meta.MediaStorageSOPInstanceUID = generate_uid()
@@ -237,16 +243,15 @@ def _worklist_builder():
 
 def write_orthanc_tools(item):
     """By the worklist builder of python-orthanc-tools, from the dataset."""
-    with _strict():
-        dataset = _dataset(item)
+    dataset, charsets = _dataset(item)
+    content = io.BytesIO()
+    with _strict(charsets):
         values = {
             element.keyword: element.value for element in dataset
             if element.keyword and element.VR != 'SQ'}
         for step in dataset.get('ScheduledProcedureStepSequence') or []:
             for element in step:
                 values.setdefault(element.keyword, element.value)
-    content = io.BytesIO()
-    with _strict():
         try:
             _worklist_builder()(dataset).generate(values, content)
         except (ItemError, UnicodeError, UserWarning, OSError):
