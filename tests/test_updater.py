@@ -48,8 +48,14 @@ class Host:
         self.worklist = Worklist(*items)
         self.calls = []
 
-    def update(self, *items, options=(), stop=None, database='health'):
+    def update(self, *items, options=(), stop_after=None, database='health'):
         "Run once with these items on the worklist"
+        stop = threading.Event()
+
+        def show(done, count):
+            if done == stop_after:
+                stop.set()
+
         self.worklist.items = list(items)
         connection = Connection(self.worklist)
         args = script.parse_args([
@@ -60,7 +66,7 @@ class Host:
         try:
             return _update.Run(
                 _feed.Feed(connection, 'pacs1', args.done), folder, args,
-                stop or threading.Event()).run()
+                stop, show).run()
         finally:
             self.calls = connection.calls
 
@@ -544,20 +550,10 @@ def test_interrupted(host, monkeypatch):
 def test_stop(host, monkeypatch):
     "The pages that were written stay, and the next run goes on"
     monkeypatch.setattr(_feed, 'PAGE', 10)
-    stop = threading.Event()
     items = list(make_items(15))
-    real = host.worklist.worklist_items_of
-
-    def items_of(ids, done=False):
-        if len(host.worklist.asked) == 1:
-            stop.set()
-        return real(ids)
-
-    host.worklist.worklist_items_of = items_of
-    summary = host.update(*items, stop=stop)
+    summary = host.update(*items, stop_after=10)
     assert not summary.complete
     assert len(host.files()) == 10
-    del host.worklist.worklist_items_of
     assert numbers(host.update(*items)) == (5, 10, 0)
 
 

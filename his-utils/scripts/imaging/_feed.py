@@ -1,6 +1,7 @@
 # SPDX-FileCopyrightText: The GNU Health imaging suite contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What GNU Health says of its worklist."""
+import concurrent.futures
 
 MODEL = 'gnuhealth.imaging.test.request'
 PAGE = 500
@@ -61,16 +62,27 @@ class Feed:
         return current, versions
 
     def pages(self, ids):
-        """Yield lists of ids with the items of their requests."""
-        for start in range(0, len(ids), PAGE):
-            page = ids[start:start + PAGE]
-            answer = self._connection.call(
-                MODEL, 'worklist_items_of', page, *self._done)
-            try:
-                items = list(map(_checked, answer['items']))
-            except (TypeError, KeyError, ValueError):
-                raise AnswerError('the answer is no worklist') from None
-            yield page, items
+        """Yield lists of ids with the items of their requests.
+
+        The next page is fetched while this one is written.
+        """
+        pages = [
+            ids[start:start + PAGE] for start in range(0, len(ids), PAGE)]
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            ahead = pages and pool.submit(self._items, pages[0])
+            for page, following in zip(pages, [*pages[1:], None]):
+                items = ahead.result()
+                if following:
+                    ahead = pool.submit(self._items, following)
+                yield page, items
+
+    def _items(self, ids):
+        answer = self._connection.call(
+            MODEL, 'worklist_items_of', ids, *self._done)
+        try:
+            return list(map(_checked, answer['items']))
+        except (TypeError, KeyError, ValueError):
+            raise AnswerError('the answer is no worklist') from None
 
     def fetched(self, published, failed):
         """Tell how many items are published here and how many are not."""
