@@ -234,6 +234,8 @@ def _worklist_builder():
             self.dataset = dataset
 
         def customize(self, values):
+            # it asks for one even where the default will do
+            del values.SpecificCharacterSet
             values.update(self.dataset)
             values.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
             return values
@@ -252,6 +254,7 @@ def write_orthanc_tools(item):
         for step in dataset.get('ScheduledProcedureStepSequence') or []:
             for element in step:
                 values.setdefault(element.keyword, element.value)
+        values.setdefault('SpecificCharacterSet', '')
         try:
             _worklist_builder()(dataset).generate(values, content)
         except (ItemError, UnicodeError, UserWarning, OSError):
