@@ -50,12 +50,14 @@ class Attachment(metaclass=PoolMeta):
     @classmethod
     def write(cls, *args):
         attachments = [a for records in args[::2] for a in records]
+        cls.check_access([a.id for a in attachments], mode='write')
         cls._check_result_signed(attachments)
         super().write(*args)
         cls._check_result_signed(attachments)
 
     @classmethod
     def delete(cls, attachments):
+        cls.check_access([a.id for a in attachments], mode='delete')
         cls._check_result_signed(attachments)
         super().delete(attachments)
 

@@ -4,9 +4,9 @@ from trytond.i18n import gettext
 from trytond.model import ModelView, fields
 from trytond.pool import Pool
 from trytond.pyson import PYSONEncoder
-from trytond.wizard import (
-    Button, StateAction, StateTransition, StateView, Wizard)
+from trytond.wizard import Button, StateAction, StateTransition, StateView
 
+from .access import GuardedWizard
 from .exceptions import NoTestError, RepeatedTestError
 
 
@@ -47,7 +47,7 @@ class NewOrderTest(ModelView):
     test = fields.Many2One('gnuhealth.imaging.test', "Study", required=True)
 
 
-class NewOrder(Wizard):
+class NewOrder(GuardedWizard):
     "Request Patient Imaging Test"
     __name__ = 'gnuhealth.patient.imaging.test.request'
 

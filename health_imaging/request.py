@@ -14,9 +14,10 @@ from trytond.pool import Pool
 from trytond.pyson import Bool, Eval, If
 from trytond.tools import grouped_slice
 from trytond.transaction import Transaction, without_check_access
-from trytond.wizard import Button, StateTransition, StateView, Wizard
+from trytond.wizard import Button, StateTransition, StateView
 
 from . import upgrade
+from .access import GuardedView, GuardedWizard, check_rights
 from .catalogue import search_any_of
 from .configuration import next_numbers
 from .exceptions import (
@@ -70,7 +71,7 @@ def search_flag(clause, domain):
     return [] if wanted else [('id', '=', None)]
 
 
-class ImagingRequest(GuardedWorkflow, ModelSQL, ModelView):
+class ImagingRequest(GuardedWorkflow, ModelSQL, GuardedView):
     "Medical Imaging Study Request"
     __name__ = 'gnuhealth.imaging.test.request'
 
@@ -349,6 +350,7 @@ class ImagingRequest(GuardedWorkflow, ModelSQL, ModelView):
     def write(cls, *args):
         actions = iter(args)
         for requests, values in zip(actions, actions):
+            check_rights(cls, requests, 'write')
             cls._check_identity(requests, values)
         super().write(*args)
 
@@ -454,6 +456,7 @@ class ImagingRequest(GuardedWorkflow, ModelSQL, ModelView):
 
     @classmethod
     def delete(cls, requests):
+        check_rights(cls, requests, 'delete')
         for request in requests:
             if request.state not in {'draft', 'cancelled'}:
                 raise RequestDeleteError(gettext(
@@ -539,7 +542,7 @@ class CancelRequestStart(ModelView):
     reason = fields.Text("Reason", required=True)
 
 
-class CancelRequest(Wizard):
+class CancelRequest(GuardedWizard):
     "Cancel Imaging Requests"
     __name__ = 'gnuhealth.imaging.test.request.cancel'
 

@@ -10,9 +10,10 @@ from trytond.modules.health.core import (
 from trytond.pool import Pool
 from trytond.pyson import Bool, Eval, If, PYSONEncoder
 from trytond.transaction import Transaction, without_check_access
-from trytond.wizard import StateAction, Wizard
+from trytond.wizard import StateAction
 
 from . import upgrade
+from .access import GuardedView, GuardedWizard, check_rights
 from .catalogue import search_any_of
 from .configuration import next_numbers
 from .exceptions import (
@@ -32,7 +33,7 @@ _asked = {
     }
 
 
-class ImagingResult(GuardedWorkflow, ModelSQL, ModelView):
+class ImagingResult(GuardedWorkflow, ModelSQL, GuardedView):
     "Medical Imaging Study Result"
     __name__ = 'gnuhealth.imaging.test.result'
 
@@ -279,6 +280,7 @@ class ImagingResult(GuardedWorkflow, ModelSQL, ModelView):
         changed = []
         actions = iter(args)
         for results, values in zip(actions, actions):
+            check_rights(cls, results, 'write')
             cls._check_button_fields(values.keys())
             if (values.get('state', 'signed') == 'signed'
                     and cls._signed_fields & values.keys()):
@@ -338,6 +340,7 @@ class ImagingResult(GuardedWorkflow, ModelSQL, ModelView):
 
     @classmethod
     def delete(cls, results):
+        check_rights(cls, results, 'delete')
         for result in results:
             if result.state != 'draft':
                 raise ResultDeleteError(gettext(
@@ -389,7 +392,7 @@ class ImagingResult(GuardedWorkflow, ModelSQL, ModelView):
             cls.write(read, {'read_by': None, 'read_date': None})
 
 
-class GenerateResult(Wizard):
+class GenerateResult(GuardedWizard):
     "Generate Results"
     __name__ = 'wizard.generate.result'
 

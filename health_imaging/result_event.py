@@ -6,8 +6,9 @@ from trytond.modules.health.core import get_health_professional
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Eval
 from trytond.transaction import Transaction
-from trytond.wizard import Button, StateTransition, StateView, Wizard
+from trytond.wizard import Button, StateTransition, StateView
 
+from .access import GuardedWizard, check_rights
 from .exceptions import (
     EventFixedError, EventTextError, NotSignedError, SignatureError)
 from .request import now
@@ -69,6 +70,7 @@ class ResultEvent(ModelSQL, ModelView):
 
     @classmethod
     def _refuse(cls, events):
+        check_rights(cls, events, 'read')
         for event in events:
             raise EventFixedError(gettext(
                     'health_imaging.msg_event_fixed', event=event.rec_name))
@@ -184,7 +186,7 @@ class AddAddendumStart(ModelView):
         return False
 
 
-class AddAddendum(Wizard):
+class AddAddendum(GuardedWizard):
     "Add Addendum"
     __name__ = 'gnuhealth.imaging.test.result.add_addendum'
 
@@ -210,7 +212,7 @@ class ReopenStart(ModelView):
     reason = fields.Text("Reason", required=True)
 
 
-class Reopen(Wizard):
+class Reopen(GuardedWizard):
     "Reopen Result"
     __name__ = 'gnuhealth.imaging.test.result.reopen'
 

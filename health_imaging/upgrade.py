@@ -112,18 +112,33 @@ def result_columns(Model, module):
 # What GNU Health 5.0 lets everyone use who has these rights on the models,
 # and now is for groups
 _granted = [
-    ('patient_imaging_test_request', 'ir.action.wizard',
+    ('health_imaging.patient_imaging_test_request', 'ir.action.wizard',
         'gnuhealth.imaging.test.request', 'perm_create'),
-    ('menu_patient_imaging_test_request', 'ir.ui.menu',
+    ('health_imaging.menu_patient_imaging_test_request', 'ir.ui.menu',
         'gnuhealth.imaging.test.request', 'perm_create'),
-    ('image_request_button', 'ir.model.button',
+    ('health_imaging.image_request_button', 'ir.model.button',
         'gnuhealth.imaging.test.request', 'perm_write'),
-    ('image_generateresults_button', 'ir.model.button',
+    ('health_imaging.image_generateresults_button', 'ir.model.button',
         'gnuhealth.imaging.test.result', 'perm_create'),
-    ('wizard_generate_result', 'ir.action.wizard',
+    ('health_imaging.wizard_generate_result', 'ir.action.wizard',
         'gnuhealth.imaging.test.result', 'perm_create'),
-    ('imaging_result_report', 'ir.action.report',
+    ('health_imaging.imaging_result_report', 'ir.action.report',
         'gnuhealth.imaging.test.result', 'perm_read'),
+    ('health_imaging.act_imaging_test_request_view', 'ir.action.act_window',
+        'gnuhealth.imaging.test.request', 'perm_read'),
+    ('health_imaging.act_imaging_test_request_view2', 'ir.action.act_window',
+        'gnuhealth.imaging.test.request', 'perm_read'),
+    ('health_imaging.act_imaging_test_result_view', 'ir.action.act_window',
+        'gnuhealth.imaging.test.result', 'perm_read'),
+    ('health_imaging.act_imaging_test_result_view2', 'ir.action.act_window',
+        'gnuhealth.imaging.test.result', 'perm_read'),
+    ('health_imaging.act_imaging_test_type_view', 'ir.action.act_window',
+        'gnuhealth.imaging.test.type', 'perm_read'),
+    ('health_imaging.act_imaging_test_view', 'ir.action.act_window',
+        'gnuhealth.imaging.test', 'perm_read'),
+    ('health_imaging_worklist.act_imaging_worklist_template_view',
+        'ir.action.act_window',
+        'gnuhealth.imaging_worklist.worklist_template', 'perm_read'),
     ]
 _shipped_groups = [
     ('health', 'group_health_doctor'),
@@ -144,7 +159,7 @@ def _grant_own_groups():
     "Keep the groups a hospital made able to do what they could before"
     shipped = {_record(*name) for name in _shipped_groups}
     for fs_id, kind, model, right in _granted:
-        record = _record('health_imaging', fs_id)
+        record = _record(*fs_id.split('.'))
         if record is None:
             continue
         for group in _groups_with(model, right) - shipped:

@@ -49,7 +49,6 @@ class WorklistLog(ModelSQL, ModelView):
     @classmethod
     def __setup__(cls):
         super().__setup__()
-        cls.__access__.add('request')
         cls._order = [('date', 'DESC'), ('id', 'DESC')]
         t = cls.__table__()
         cls._sql_indexes.add(Index(t, (t.request, Index.Equality())))

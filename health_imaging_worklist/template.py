@@ -10,6 +10,7 @@ from pydicom.charset import python_encoding
 from trytond import backend
 from trytond.i18n import gettext
 from trytond.model import DeactivableMixin, ModelSQL, ModelView, fields
+from trytond.modules.health_imaging.access import GuardedView
 from trytond.modules.health_imaging.upgrade import health_imaging_first
 from trytond.pool import Pool
 from trytond.pyson import Eval
@@ -45,7 +46,7 @@ _checked = ContextVar('checked_worklist_template', default=None)
 parse = lru_cache(maxsize=256)(sandbox.Template)
 
 
-class WorklistTemplate(DeactivableMixin, ModelSQL, ModelView):
+class WorklistTemplate(DeactivableMixin, ModelSQL, GuardedView):
     "Worklist Template"
     __name__ = 'gnuhealth.imaging_worklist.worklist_template'
     _history = True

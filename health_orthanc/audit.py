@@ -64,7 +64,7 @@ class Audit(ModelSQL, ModelView):
 
     @classmethod
     @without_check_access
-    def log(cls, event, studies, series=None, **values):
+    def note(cls, event, studies, series=None, **values):
         "Store that the user did it with each of the studies"
         cls.create([cls._entry(
                     event, study.server_config,

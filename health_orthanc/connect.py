@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from trytond.i18n import gettext
 from trytond.model import ModelView, fields
+from trytond.modules.health_imaging.access import GuardedWizard
 from trytond.pool import Pool
-from trytond.wizard import Button, StateTransition, StateView, Wizard
+from trytond.wizard import Button, StateTransition, StateView
 
 from .client import OrthancClient, OrthancError
 from .exceptions import ServerURLError, explain
@@ -48,7 +49,7 @@ class NewConnectError(ModelView):
     message = fields.Text("Message", readonly=True)
 
 
-class NewConnect(Wizard):
+class NewConnect(GuardedWizard):
     "Add Orthanc Server"
     __name__ = 'gnuhealth.imaging_orthanc.wizard.orthanc_new_connect'
 

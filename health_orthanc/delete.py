@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from trytond.i18n import gettext
 from trytond.model import ModelView, fields
+from trytond.modules.health_imaging.access import GuardedWizard
 from trytond.pool import Pool
 from trytond.pyson import Eval
-from trytond.wizard import Button, StateTransition, StateView, Wizard
+from trytond.wizard import Button, StateTransition, StateView
 
 from .client import OrthancError
 from .exceptions import DeleteReasonError, explain
@@ -37,7 +38,7 @@ class DeleteFailed(ModelView):
     message = fields.Text("Message", readonly=True)
 
 
-class Delete(Wizard):
+class Delete(GuardedWizard):
     "Delete from Orthanc"
     __name__ = 'gnuhealth.orthanc.delete'
 
@@ -99,7 +100,7 @@ class Delete(Wizard):
             study, series = record, None
         else:
             study, series = record.study, record
-        Audit.log(
+        Audit.note(
             'delete', [study], series=series, reason=reason,
             detail=record.describe())
         self.model.mark_missing([record])

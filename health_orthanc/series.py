@@ -332,7 +332,7 @@ class Instance(ModelSQL, ModelView):
                     'description': instance.picture_caption(),
                     'resource': str(study.imaging_test),
                     })
-            Audit.log(
+            Audit.note(
                 'attach', [study], series=instance.series,
                 detail=instance.sop_instance_UID)
         Attachment.create(attachments)

@@ -4,6 +4,7 @@ from sql import Null
 
 from trytond.i18n import gettext
 from trytond.model import Index, ModelSQL, ModelView, Unique, fields
+from trytond.modules.health_imaging.access import GuardedView
 from trytond.modules.health_imaging.request import now
 from trytond.pool import Pool
 from trytond.pyson import Bool, Eval, If
@@ -16,7 +17,7 @@ from .viewer import explorer_link, ohif_link, stone_link
 NEWEST = 'DESC NULLS LAST'
 
 
-class Study(ModelSQL, ModelView):
+class Study(ModelSQL, GuardedView):
     "Patient Orthanc Study"
     __name__ = 'gnuhealth.imaging_orthanc.study'
 
@@ -307,8 +308,8 @@ class Study(ModelSQL, ModelView):
         Audit = Pool().get('gnuhealth.orthanc.audit')
         studies = cls.browse(studies)
         linked = [s for s in studies if s.patient or s.imaging_test]
-        Audit.log('link', linked)
-        Audit.log('unlink', [s for s in studies if s not in linked])
+        Audit.note('link', linked)
+        Audit.note('unlink', [s for s in studies if s not in linked])
 
     @classmethod
     @ModelView.button_action('health_orthanc.wizard_delete_study')

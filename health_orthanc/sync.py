@@ -5,11 +5,11 @@ import datetime as dt
 
 from trytond.config import config
 from trytond.model import Index, ModelSQL, ModelView, Unique, fields
+from trytond.modules.health_imaging.access import GuardedWizard
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Bool, Eval, PYSONEncoder
 from trytond.transaction import Transaction
-from trytond.wizard import (
-    Button, StateAction, StateTransition, StateView, Wizard)
+from trytond.wizard import Button, StateAction, StateTransition, StateView
 
 from . import upgrade
 from .engine import Synchronization
@@ -47,7 +47,6 @@ class Cursor(ModelSQL, ModelView):
     @classmethod
     def __setup__(cls):
         super().__setup__()
-        cls.__access__.add('server')
         t = cls.__table__()
         cls._sql_constraints += [
             ('server_unique', Unique(t, t.server),
@@ -315,7 +314,6 @@ class Quarantine(ModelSQL, ModelView):
     @classmethod
     def __setup__(cls):
         super().__setup__()
-        cls.__access__.add('server')
         cls._order = [('last_try', 'DESC'), ('id', 'DESC')]
         t = cls.__table__()
         cls._sql_constraints += [
@@ -425,7 +423,7 @@ class SynchronizeMixin:
         return action, {}
 
 
-class FullSynchronize(SynchronizeMixin, Wizard):
+class FullSynchronize(SynchronizeMixin, GuardedWizard):
     "Full Synchronize studies"
     __name__ = 'gnuhealth.imaging_orthanc.full_synchronize'
 
@@ -442,7 +440,7 @@ class FullSynchronize(SynchronizeMixin, Wizard):
         return self._submit('full')
 
 
-class GetNewStudies(SynchronizeMixin, Wizard):
+class GetNewStudies(SynchronizeMixin, GuardedWizard):
     "Get New Studies"
     __name__ = 'gnuhealth.imaging_orthanc.get_new_studies'
 

@@ -5,9 +5,10 @@ import zipfile
 
 from trytond.i18n import gettext
 from trytond.model import ModelView, fields
+from trytond.modules.health_imaging.access import GuardedWizard
 from trytond.pool import Pool
 from trytond.pyson import Eval, If
-from trytond.wizard import Button, StateTransition, StateView, Wizard
+from trytond.wizard import Button, StateTransition, StateView
 
 from .client import BadAnswer, Full, OrthancError, Refused, Unreachable
 from .exceptions import OrthancServerError, UploadError, explain
@@ -73,7 +74,7 @@ class UploadDone(ModelView):
         readonly=True)
 
 
-class Upload(Wizard):
+class Upload(GuardedWizard):
     "Upload DICOM Files"
     __name__ = 'gnuhealth.imaging_orthanc.upload_image_data'
 

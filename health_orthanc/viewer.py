@@ -5,8 +5,9 @@ from urllib.parse import quote
 
 from trytond.i18n import gettext
 from trytond.model import ModelView, fields
+from trytond.modules.health_imaging.access import GuardedWizard
 from trytond.pool import Pool
-from trytond.wizard import Button, StateAction, StateView, Wizard
+from trytond.wizard import Button, StateAction, StateView
 
 from .exceptions import NoViewerError
 
@@ -66,7 +67,7 @@ class OpenViewerAsk(ModelView):
         return 'ohif'
 
 
-class OpenViewer(Wizard):
+class OpenViewer(GuardedWizard):
     "Open Viewer"
     __name__ = 'gnuhealth.orthanc.open_viewer'
 
@@ -89,7 +90,7 @@ class OpenViewer(Wizard):
         study, series = self.record, None
         if self.model.__name__ == 'gnuhealth.imaging_orthanc.study_series':
             study, series = self.record.study, self.record
-        Audit.log(
+        Audit.note(
             'view', [study], series=series,
             detail=self.start.viewer_string)
         action['url'] = url

@@ -1,0 +1,254 @@
+# SPDX-FileCopyrightText: The GNU Health imaging suite contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whatever a client can call, it tells nothing to those without rights,
+writes nothing for them, and reaches for no network while a form is edited."""
+import hashlib
+import socket
+import unittest
+from unittest.mock import patch
+
+from rights import (
+    RightsMixin, call, own_classes, read_table, stored_models, undone)
+
+from trytond.exceptions import TrytonException
+from trytond.model import ModelSQL, fields
+from trytond.pool import Pool
+from trytond.tests.test_tryton import (
+    activate_module, drop_db, with_transaction)
+from trytond.transaction import Transaction
+
+# Names, identifiers and secrets of the records
+TELLTALE = (
+    'Betz', 'BETZ', 'TST001GNU', 'Cordara', 'a-test-password', 'hushed',
+    '001-01', 'TEST001')
+
+
+def form_values(model, record):
+    "What a client's form of the record sends"
+    values = {}
+    for name, field in model._fields.items():
+        if isinstance(field, fields.Function):
+            continue
+        value = getattr(record, name, None)
+        if isinstance(field, fields.Many2One):
+            values[name] = value.id if value else None
+        elif field._type in {
+                'char', 'text', 'date', 'datetime', 'boolean', 'selection'}:
+            values[name] = value
+    return values
+
+
+def arguments(model, method, record):
+    "Return what a client gives to the method"
+    names = list(model._fields)
+    ids = [record.id] if record else []
+    values = form_values(model, record) if record else {}
+    listed = {
+        'default_get': [names],
+        'fields_get': [],
+        'fields_view_get': [None, 'form'],
+        'view_toolbar_get': [],
+        'on_change': [values, [
+                n[len('on_change_'):] for n in dir(model)
+                if n.startswith('on_change_')
+                and n[len('on_change_'):] in names]],
+        'on_change_with': [values, [
+                n for n in names if hasattr(model, f'on_change_with_{n}')]],
+        'on_change_notify': [values],
+        'on_scan_code': [values, "code"],
+        'autocomplete': ["a"],
+        'pre_validate': [values],
+        'read': [ids, names],
+        'write': [ids, values],
+        'create': [[values]],
+        'search': [[]],
+        'search_count': [[]],
+        'search_read': [[], 0, 10, None, names],
+        'export_data': [ids, names],
+        'export_data_domain': [[], names],
+        'import_data': [['id'], [["x"]]],
+        'worklist_items': [],
+        'worklist_items_of': [ids],
+        'worklist_state': ['host'],
+        'worklist_fetched': ['host', 1, 0],
+        }
+    if method in listed:
+        return listed[method]
+    if method in getattr(model, '_buttons', {}) or method in {
+            'delete', 'copy', 'resources', 'history_revisions'}:
+        return [ids]
+    if method.startswith(('on_change_', 'autocomplete_')):
+        return [values]
+    # what fields ask for, such as selections
+    return []
+
+
+def content(models):
+    "Return a digest of all that is stored of the models"
+    cursor = Transaction().connection.cursor()
+    digest = hashlib.sha256()
+    for model in models:
+        if issubclass(model, ModelSQL):
+            cursor.execute(
+                f'SELECT * FROM "{model._table}" ORDER BY id')
+            digest.update(repr(cursor.fetchall()).encode())
+    return digest.hexdigest()
+
+
+class RightsRPCTestCase(RightsMixin, unittest.TestCase):
+    "Test what can be called without rights"
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        drop_db()
+        activate_module(['health_imaging_worklist', 'health_orthanc'])
+        cls.table = read_table()
+
+    @classmethod
+    def tearDownClass(cls):
+        super().tearDownClass()
+        drop_db()
+
+    def server(self, *args, **values):
+        values.update(label="hushed", domain='https://hushed.example.org')
+        return super().server(*args, **values)
+
+    def calls(self, records):
+        "Yield everything that a client can call, with arguments"
+        for name, model in own_classes('model').items():
+            for method in sorted(model.__rpc__):
+                if method == 'on_scan_code' or (
+                        method == 'history_revisions'
+                        and not model._history):
+                    # Tryton's own, without effect here
+                    continue
+                yield name, model, method, arguments(
+                    model, method, records.get(name)), {}
+        result = records['gnuhealth.imaging.test.result']
+        for name, report in own_classes('report').items():
+            yield name, report, 'execute', [[result.id], {}], {}
+        for name, wizard in own_classes('wizard').items():
+            for record in [None, result, result.request]:
+                context = {'action_id': -1}
+                if record:
+                    context.update(
+                        active_model=record.__name__, active_id=record.id,
+                        active_ids=[record.id])
+                yield name, wizard, 'create', [], context
+                yield name, wizard, 'execute', [-1, {}, 'start'], context
+
+    @with_transaction()
+    def test_without_rights(self):
+        "Nothing is told or written"
+        records = self.records()
+        self.people()
+        models = [
+            *stored_models().values(), Pool().get('ir.attachment'),
+            Pool().get('ir.session.wizard'), Pool().get('ir.queue')]
+        before = content(models)
+        for role in ['nobody', 'others', 'desk']:
+            user = self.users[role]
+            for name, object_, method, args, context in self.calls(records):
+                rights = self.table['models'].get(name, {}).get(role, '-')
+                answer = error = None
+                with undone(), self.subTest(
+                        role=role, name=name, method=method):
+                    try:
+                        answer = call(
+                            user, object_, method, *args, context=context)
+                    except TrytonException as exception:
+                        error = exception
+                    if 'r' not in rights:
+                        told = f'{answer} {error}'
+                        for word in TELLTALE:
+                            self.assertNotIn(word, told)
+                    if not error and not object_.__rpc__[method].readonly:
+                        # an error would have rolled back the transaction
+                        self.assertEqual(content(models), before)
+
+    @with_transaction()
+    def test_attachments(self):
+        "The pictures of a result are for those who may read the result"
+        Attachment = Pool().get('ir.attachment')
+        records = self.records()
+        self.people()
+        result = records['gnuhealth.imaging.test.result']
+        attachment, = Attachment.create([{
+                    'name': "hushed.png", 'data': b'hushed',
+                    'resource': str(result),
+                    }])
+        for role in ['nobody', 'others', 'desk', 'orthanc', 'health']:
+            for method, *args in [
+                    ('read', [attachment.id], ['name', 'data']),
+                    ('write', [attachment.id], {'name': "x"}),
+                    ('delete', [attachment.id]),
+                    ('create', [{'name': "x", 'resource': str(result)}]),
+                    ]:
+                with self.subTest(role=role, method=method), undone():
+                    with self.assertRaises(TrytonException):
+                        call(self.users[role], Attachment, method, *args)
+            with self.subTest(role=role, method='search'):
+                self.assertRaises(
+                    TrytonException,
+                    call, self.users[role], Attachment, 'search', [])
+
+    @with_transaction()
+    def test_secrets(self):
+        "Nobody reads a password, whatever the rights"
+        records = self.records()
+        self.people()
+        Server = Pool().get('gnuhealth.orthanc.config')
+        server = records[Server.__name__]
+        readers = {
+            role for role, cell in self.table['models'][
+                Server.__name__].items() if 'r' in cell}
+        allowed = {
+            role for role, cell in self.table['fields'][
+                f'{Server.__name__} password'].items() if 'r' in cell}
+        for role in readers:
+            names = Server._fields.keys() - {'runs', 'quarantine'}
+            if role not in allowed:
+                names -= {'user', 'password', 'password_state'}
+            for method, *args in [
+                    ('read', [server.id], list(names)),
+                    ('search_read', [], 0, 10, None, list(names)),
+                    ('export_data', [server.id], sorted(names)),
+                    ]:
+                with self.subTest(role=role, method=method):
+                    answer = str(call(
+                            self.users[role], Server, method, *args))
+                    self.assertIn('hushed', answer)
+                    self.assertNotIn('a-test-password', answer)
+                    self.assertNotIn(self.secret(server), answer)
+
+    @with_transaction()
+    def test_on_change_without_network(self):
+        "Editing a form talks to nobody"
+        records = self.records()
+        self.people()
+        user = self.users['health']
+        methods = {
+            'default_get', 'on_change', 'on_change_with', 'on_change_notify',
+            'pre_validate'}
+
+        def network(*args, **kwargs):
+            raise AssertionError("something reached for the network")
+
+        with patch.object(socket, 'getaddrinfo', network), \
+                patch.object(socket.socket, 'connect', network):
+            for name, model in own_classes('model').items():
+                for method in model.__rpc__:
+                    if method not in methods and not method.startswith(
+                            ('on_change_', 'autocomplete_')):
+                        continue
+                    with self.subTest(model=name, method=method), undone():
+                        try:
+                            call(user, model, method, *arguments(
+                                    model, method, records.get(name)))
+                        except TrytonException:
+                            pass
+
+
+if __name__ == '__main__':
+    unittest.main()
