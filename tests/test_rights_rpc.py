@@ -126,8 +126,11 @@ class RightsRPCTestCase(RightsMixin, unittest.TestCase):
                 yield name, model, method, arguments(
                     model, method, records.get(name)), {}
         result = records['gnuhealth.imaging.test.result']
+        Action = Pool().get('ir.action.report')
         for name, report in own_classes('report').items():
-            yield name, report, 'execute', [[result.id], {}], {}
+            action, = Action.search([('report_name', '=', name)])
+            yield name, report, 'execute', [
+                [records[action.model].id], {}], {}
         for name, wizard in own_classes('wizard').items():
             for record in [None, result, result.request]:
                 context = {'action_id': -1}
@@ -150,7 +153,9 @@ class RightsRPCTestCase(RightsMixin, unittest.TestCase):
         for role in ['nobody', 'others', 'desk']:
             user = self.users[role]
             for name, object_, method, args, context in self.calls(records):
-                rights = self.table['models'].get(name, {}).get(role, '-')
+                rights = {
+                    **self.table['models'], **self.table['reports'],
+                    }.get(name, {}).get(role, '-')
                 answer = error = None
                 with undone(), self.subTest(
                         role=role, name=name, method=method):
@@ -159,7 +164,7 @@ class RightsRPCTestCase(RightsMixin, unittest.TestCase):
                             user, object_, method, *args, context=context)
                     except TrytonException as exception:
                         error = exception
-                    if 'r' not in rights:
+                    if rights == '-':
                         told = f'{answer} {error}'
                         for word in TELLTALE:
                             self.assertNotIn(word, told)
