@@ -34,7 +34,8 @@ class Attachment(metaclass=PoolMeta):
             if not 0 < size <= MAX_THUMBNAIL_SOURCE:
                 continue
             if context.get(f'{cls.__name__}.{name}') == 'size':
-                thumbnails[id_] = size
+                # clients leave out what is larger than they like
+                thumbnails[id_] = min(size, THUMBNAIL[0] * THUMBNAIL[1])
             else:
                 # one at a time, since each may be large
                 picture = scale_down(cls(id_).data, *THUMBNAIL)

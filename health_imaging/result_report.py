@@ -8,8 +8,7 @@ from trytond.pool import Pool
 from .pictures import Picture, fit
 from .printing import ImagingReport, Sheet, clean
 
-Addendum = namedtuple('Addendum', 'lines author date')
-Correction = namedtuple('Correction', 'signer date')
+Addendum = namedtuple('Addendum', 'lines author')
 
 
 class ResultSheet(Sheet):
@@ -66,15 +65,14 @@ class ResultSheet(Sheet):
     def addenda(self):
         return [
             Addendum(
-                self.lines(event.text), self.person(event.professional),
-                self.local(event.date))
+                self.lines(event.text),
+                f'{self.person(event.professional)}, {self.local(event.date)}')
             for event in self.record.addenda]
 
     @property
     def corrections(self):
         return [
-            Correction(
-                self.name(event.signed_by), self.local(event.signed_date))
+            f'{self.name(event.signed_by)}, {self.local(event.signed_date)}'
             for event in self.record.reopenings]
 
     @property

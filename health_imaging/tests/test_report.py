@@ -155,7 +155,7 @@ class ReportTestCase(Hospital, unittest.TestCase):
         self.assertEqual(text.count("DRAFT"), len(pages))
         self.assertGreater(text.count("TST001GNU"), len(pages))
         self.assertIn("Not signed", text)
-        self.assertIn("Corrected. It replaces what", text)
+        self.assertIn("Corrected. It replaces what was signed before", text)
 
     @with_transaction()
     def test_right_to_left(self):

@@ -289,9 +289,9 @@ class ResultTestCase(Hospital, unittest.TestCase):
         Result = pool.get('gnuhealth.imaging.test.result')
         self.hospital()
         result = self.result()
-        photo = encode(Image.linear_gradient('L').resize((2000, 1000)), 'JPEG')
+        photo = encode(Image.linear_gradient('L').resize((2000, 1000)), 'BMP')
         attachments = Attachment.create([
-                {'name': 'photo.jpg', 'data': photo, 'resource': str(result)},
+                {'name': 'photo.bmp', 'data': photo, 'resource': str(result)},
                 {'name': 'letter', 'data': b'text', 'resource': str(result)},
                 {'name': 'empty', 'resource': str(result)},
                 {'name': 'link', 'type': 'link', 'link': 'https://x/',
@@ -302,7 +302,7 @@ class ResultTestCase(Hospital, unittest.TestCase):
                 patch.object(attachment, 'scale_down') as decode:
             self.assertEqual(
                 [r['thumbnail'] for r in Attachment.read(ids, ['thumbnail'])],
-                [len(photo), 4, None, None])
+                [480 * 480, 4, None, None])
             decode.assert_not_called()
         small, *others = [
             r['thumbnail'] for r in Attachment.read(ids, ['thumbnail'])]
@@ -315,7 +315,7 @@ class ResultTestCase(Hospital, unittest.TestCase):
                     for a, n in zip(attachments, [3, 1, None, 2])], []))
         self.assertEqual(
             [a.name for a in Result(result.id).images],
-            ['letter', 'link', 'photo.jpg', 'empty'])
+            ['letter', 'link', 'photo.bmp', 'empty'])
 
     @with_transaction()
     def test_marks_by_button_only(self):
