@@ -3,8 +3,8 @@
 from trytond.pool import Pool
 
 from . import (
-    catalogue, configuration, host, ir, life, preview, publication, request,
-    result, template)
+    catalogue, clinical, configuration, host, ir, life, preview, publication,
+    request, result, template)
 
 __all__ = ['register']
 
@@ -21,6 +21,15 @@ def register():
         preview.ImagingRequest,
         preview.WorklistAttribute,
         publication.ImagingRequest,
+        clinical.ImagingRequest,
         result.ImagingResult,
         ir.Cron,
         module='health_imaging_worklist', type_='model')
+    Pool.register(
+        clinical.ImagingRequestInpatient,
+        module='health_imaging_worklist', type_='model',
+        depends=['health_inpatient'])
+    Pool.register(
+        clinical.ImagingRequestGyneco,
+        module='health_imaging_worklist', type_='model',
+        depends=['health_gyneco'])

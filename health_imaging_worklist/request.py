@@ -210,14 +210,18 @@ class ImagingRequest(metaclass=PoolMeta):
         return items
 
     @classmethod
+    def worklist_context(cls, requests):
+        "Return what a batch looks up once"
+        return {'worklist_time_zones': time_zones(requests)}
+
+    @classmethod
     def _worklist_rendered(cls, requests):
         "Return each request with its items, the same whoever asks for them"
         Configuration = Pool().get('ir.configuration')
         with without_check_access(), Transaction().set_context(
                 language=Configuration.get_language()):
             requests = cls.browse(requests)
-            with Transaction().set_context(
-                    worklist_time_zones=time_zones(requests)):
+            with Transaction().set_context(cls.worklist_context(requests)):
                 return [(r, r._worklist_guarded()) for r in requests]
 
     def _worklist_guarded(self):

@@ -7,6 +7,7 @@ The version of a request stands for the rows that its item is made of: when
 each of them was written.  Versions are compared for equality and never put in
 order, so no clock and no late transaction can hide a change.
 """
+from collections import namedtuple
 from functools import reduce
 from hashlib import blake2b
 
@@ -35,6 +36,10 @@ SOURCES = {
     }
 
 
+Reverse = namedtuple('Reverse', 'model field')
+Reverse.__doc__ = "A link that is not a field: the model's records, by theirs."
+
+
 def short_digest(lines):
     "Return a short text that stands for the lines"
     return blake2b(
@@ -48,8 +53,9 @@ def request_versions(ids, sources, language):
     ----------
     ids : sql.Select
         The ids of the requests.
-    sources : iterable of str
-        Paths like those of `SOURCES`.
+    sources : iterable of str or tuple
+        Paths like those of `SOURCES`; tuples of their names, too, where
+        one may be a `Reverse`.
     language : str
         The language of the names that are translated.
     """
@@ -81,7 +87,7 @@ def _tree(paths):
     tree = {}
     for path in paths:
         node = tree
-        for name in path.split('.'):
+        for name in path.split('.') if isinstance(path, str) else path:
             node = node.setdefault(name, {})
     return tree
 
@@ -101,9 +107,12 @@ def _query(Request, ids, path, tree, language):
 
     def collect(Model, table, tree, path):
         stamps.append(_stamp(table))
-        for name, below in sorted(tree.items()):
-            field = Model._fields.get(name)
+        for name, below in sorted(tree.items(), key=str):
             here = (*path, name)
+            if isinstance(name, Reverse):
+                left.append((here, below))
+                continue
+            field = Model._fields.get(name)
             if isinstance(field, (fields.One2Many, fields.Many2Many)):
                 if _stored(field.get_target()):
                     left.append((here, below))
@@ -144,6 +153,12 @@ class _Joined:
 
     def follow(self, Model, table, name):
         "Return the model and the table behind the link"
+        if isinstance(name, Reverse):
+            Target = Pool().get(name.model)
+            target = Target.__table__()
+            origin = Target._fields[name.field].sql_column(target)
+            self._join(target, origin == table.id)
+            return Target, target
         field = Model._fields[name]
         Target = field.get_target()
         target = Target.__table__()
