@@ -3,8 +3,8 @@
 from trytond.pool import Pool
 
 from . import (
-    attachment, catalogue, configuration, order, order_report, request,
-    result, result_event, result_report)
+    attachment, catalogue, configuration, institution, order, order_report,
+    request, result, result_event, result_report)
 
 __all__ = ['register']
 
@@ -26,6 +26,11 @@ def register():
         result_event.ImagingResult,
         result_event.AddAddendumStart,
         result_event.ReopenStart,
+        institution.Configuration,
+        institution.Rule,
+        institution.Institution,
+        institution.Attachment,
+        institution.Note,
         module='health_imaging', type_='model')
     Pool.register(
         order.NewOrder,

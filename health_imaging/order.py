@@ -4,9 +4,10 @@ from trytond.i18n import gettext
 from trytond.model import ModelView, fields
 from trytond.pool import Pool
 from trytond.pyson import PYSONEncoder
+from trytond.transaction import check_access
 from trytond.wizard import Button, StateAction, StateTransition, StateView
 
-from .access import GuardedWizard
+from .access import GuardedWizard, check_rights
 from .exceptions import NoTestError, RepeatedTestError
 
 
@@ -100,6 +101,8 @@ class NewOrder(GuardedWizard):
         for request in requests:
             request.request = order
         Request.save(requests)
+        with check_access():
+            check_rights(Request, requests, 'create')
         self._requests = [r.id for r in requests]
         return 'open_'
 

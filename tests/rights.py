@@ -217,6 +217,7 @@ class RightsMixin(ImagingMixin):
         make('gnuhealth.imaging.test.result.event', result=result.id,
             kind='addendum', date=dt.datetime(2026, 3, 4), text="Betz",
             user=Transaction().user, professional=result.doctor.id)
+        make('gnuhealth.imaging.configuration')
         make('gnuhealth.imaging.worklist.host', name='host')
         make('gnuhealth.imaging.worklist.log', request=request.id,
             date=dt.datetime(2026, 3, 4), event='worklist_status',

@@ -165,7 +165,9 @@ class RightsTestCase(Hospital, unittest.TestCase):
                     ([IMAGING_ADMIN], orders | catalogue),
                     ([DOCTOR], orders),
                     ([FRONT_DESK], {'Health / Medical Imaging Requests'}),
-                    (['health.group_health_admin'], catalogue)]):
+                    (['health.group_health_admin'], catalogue | {
+                            'Health / Configuration / Medical Imaging / '
+                            'Medical Imaging Configuration'})]):
             user = create_user(f'user{i}', *groups)
             with self.subTest(groups=groups), \
                     Transaction().set_user(user.id), \
