@@ -6,7 +6,6 @@ Batches look up what a patient has no field for once, and hand it on in the
 context.
 """
 from trytond.pool import Pool, PoolMeta
-from trytond.transaction import Transaction
 
 from .attributes import clean
 from .sandbox import Trusted
@@ -46,12 +45,6 @@ class ImagingRequest(metaclass=PoolMeta):
             # several values are parted by backslashes
             Allergies=Trusted('\\'.join(filter(None, allergies))))
         return data
-
-    def _worklist_known(self, name):
-        known = Transaction().context.get(name)
-        if known is None:
-            known = self.worklist_context([self])[name]
-        return known
 
 
 class ImagingRequestInpatient(metaclass=PoolMeta):

@@ -3,6 +3,7 @@
 import logging
 import re
 import uuid
+from collections import defaultdict
 
 from trytond import backend
 from trytond.config import config
@@ -203,16 +204,47 @@ class ImagingRequest(metaclass=PoolMeta):
             variants = [
                 dict(data, ScheduledStationAETitle=s) for s in stations]
         items = [template.render(v) for v in variants]
+        shared = self._worklist_shared_step(template)
+        if shared:
+            for item in items:
+                item.findings.append(Finding(
+                        'warning', 'ScheduledProcedureStepID', 'shared',
+                        ', '.join(shared)))
         if template.value_mode == 'standard' and not time_zone(self):
             for item in items:
                 item.findings.append(Finding(
                         'warning', 'TimezoneOffsetFromUTC', 'time_zone', ''))
         return items
 
+    def _worklist_shared_step(self, template):
+        "Return the lines of other requests that have the same step ID"
+        lines = self._worklist_known('worklist_orders').get(self.request, {})
+        return sorted(
+            line or '' for id_, line in lines.items()
+            if id_ != self.id and (
+                template.value_mode == 'gnuhealth5'
+                or line == self.request_line))
+
     @classmethod
     def worklist_context(cls, requests):
         "Return what a batch looks up once"
-        return {'worklist_time_zones': time_zones(requests)}
+        orders = defaultdict(dict)
+        for request in cls.search([
+                    ('request', 'in', list({r.request for r in requests})),
+                    ('state', '=', 'requested'),
+                    ('worklist_status', '=', 'todo'),
+                    ]):
+            orders[request.request][request.id] = request.request_line
+        return {
+            'worklist_time_zones': time_zones(requests),
+            'worklist_orders': orders,
+            }
+
+    def _worklist_known(self, name):
+        known = Transaction().context.get(name)
+        if known is None:
+            known = self.worklist_context([self])[name]
+        return known
 
     @classmethod
     def _worklist_rendered(cls, requests):

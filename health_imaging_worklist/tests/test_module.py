@@ -531,6 +531,29 @@ class HealthImagingWorklistTestCase(WorklistMixin, ModuleTestCase):
         self.assertIn("is on the worklist", request.worklist_findings)
 
     @with_transaction()
+    def test_item_shared_step(self):
+        "With the values of 5.0 the lines of an order have one step ID"
+        self.hospital()
+        one = self.request()
+        two = self.request(request=one.request)
+
+        def shared(request):
+            item, = request.get_worklist_items()
+            return [
+                (f.severity, f.detail) for f in item.findings
+                if f.code == 'shared']
+
+        self.assertEqual(shared(one), [])
+        self.dump.value_mode = 'gnuhealth5'
+        self.dump.save()
+        one, two = one.__class__.browse([one, two])
+        self.assertEqual(shared(one), [('warning', two.request_line)])
+        self.assertIn(two.request_line, one.worklist_findings)
+        two.worklist_status = 'done'
+        two.save()
+        self.assertEqual(shared(one), [])
+
+    @with_transaction()
     def test_extension(self):
         "Another module may add variables"
         Request = Pool().get('gnuhealth.imaging.test.request')
