@@ -39,9 +39,14 @@ def now():
         tzinfo=None, microsecond=0)
 
 
+def is_unlikely(date):
+    "Tell whether the year is mistyped: time zones and devices fail at it"
+    return not 1900 <= date.year < 2200
+
+
 def age_at(patient, date):
     "Return the patient's age at that time (UTC) as GNU Health writes it"
-    if not patient or not patient.dob or not date:
+    if not patient or not patient.dob or not date or is_unlikely(date):
         return None
     day = pytz.utc.localize(date).astimezone(get_institution_timezone())
     return compute_age_from_dates(
@@ -383,6 +388,8 @@ class ImagingRequest(GuardedWorkflow, ModelSQL, GuardedView):
             cls.check_tests(requests)
         if changed('patient'):
             cls.check_patients(requests)
+        if changed('date', 'scheduled_date'):
+            cls.check_dates(requests)
         if changed('scheduled_date'):
             cls.check_schedule(requests)
         if changed('request', 'patient'):
@@ -416,6 +423,16 @@ class ImagingRequest(GuardedWorkflow, ModelSQL, GuardedView):
                     key, gettext(
                         'health_imaging.msg_patient_deceased',
                         patient=patient.rec_name))
+
+    @classmethod
+    def check_dates(cls, requests):
+        for request in requests:
+            for name in ['date', 'scheduled_date']:
+                date = getattr(request, name)
+                if date and is_unlikely(date):
+                    raise ScheduleError(gettext(
+                            'health_imaging.msg_date_unlikely',
+                            **cls.__names__(name, request)))
 
     @classmethod
     def check_schedule(cls, requests):

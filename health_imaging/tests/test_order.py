@@ -94,6 +94,8 @@ class OrderTestCase(Hospital, unittest.TestCase):
                 (InactiveTestError, {'requested_test': old.id}),
                 (InactivePatientError, {'patient': gone.id}),
                 (OrderNumberError, {'patient': other.id}),
+                (ScheduleError, {'date': dt.datetime(1, 1, 1)}),
+                (ScheduleError, {'scheduled_date': dt.datetime.max}),
                 (ScheduleError, {
                         'scheduled_date':
                         request.date - dt.timedelta(days=2)})]:
