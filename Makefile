@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 PYTHON ?= python3
 
-.PHONY: help demo demo-stop demo-clean test venv screenshots
+.PHONY: help demo demo-stop demo-clean test venv screenshots bench
 .DEFAULT_GOAL := help
 
 help:
@@ -12,6 +12,7 @@ help:
 	@echo 'make test         set up what the tests need and run them all'
 	@echo 'make venv         only set up what the tests need'
 	@echo 'make screenshots  make the pictures of README.rst anew'
+	@echo 'make bench        measure, see benchmarks/README.rst (PART=sync)'
 	@echo
 	@echo 'Settable: DEMO_STATE, TRYTON_PORT, ORTHANC_PORT, DICOM_PORT, PYTHON,'
 	@echo 'DEMO_ADMIN_PASSWORD (at the first start)'
@@ -35,3 +36,8 @@ screenshots:
 	@venv=$$($(PYTHON) -m demo.bootstrap --tests) && \
 	TEST_SCREENSHOTS=doc/images PYTHONWARNINGS=ignore \
 		"$$venv" -m pytest -q -p no:cacheprovider tests/test_browser.py
+
+PART ?= sync
+bench:
+	@venv=$$($(PYTHON) -m demo.bootstrap --tests) && \
+	PYTHONWARNINGS=ignore "$$venv" -m benchmarks.$(PART)

@@ -2,14 +2,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Compare what the mirror holds of a server with what the server holds."""
 import datetime as dt
+from contextlib import contextmanager
 
-from sql import Null
+from sql import Column, Null, Table
 from sql.aggregate import Count
 
 from trytond.pool import Pool
 from trytond.transaction import Transaction
 
-from .rows import delete_rows, update_rows
+from .rows import delete_rows, forget
 
 __all__ = ['Census', 'LEVELS', 'fingerprint']
 
@@ -19,6 +20,10 @@ LEVELS = {
     'series': 'CountSeries',
     'instance': 'CountInstances',
     }
+
+# identifiers that one statement brings to the database
+PIECE = 5000
+THERE = 'orthanc_census'
 
 
 def fingerprint(mark, statistics):
@@ -87,28 +92,58 @@ class Census:
             are gone, and the studies which they belonged to.
         """
         study, table, joined, where = self._tables(level)
-        columns = [table.id, table.orthanc_UID, study.orthanc_UID]
         if level != 'instance':
             where &= table.missing_since == Null
         cursor = Transaction().connection.cursor()
-        cursor.execute(*joined.select(*columns, where=where))
-        there = set(ids)
-        known, gone, studies = set(), [], set()
-        for id_, uid, study_uid in cursor:
-            if uid in there:
-                known.add(uid)
-            else:
+        with self._there(ids) as there:
+            uid = Column(there, 'uid')
+            cursor.execute(*joined
+                .join(there, 'LEFT', condition=uid == table.orthanc_UID)
+                .select(
+                    table.id, study.orthanc_UID,
+                    where=where & (uid == Null)))
+            gone, studies = [], set()
+            for id_, study_uid in cursor:
                 gone.append(id_)
                 studies.add(study_uid)
-        if level == 'instance':
-            delete_rows(self.Instance, gone)
-        else:
-            since = dt.datetime.now().replace(microsecond=0)
-            Model = self.Study if level == 'study' else self.Series
-            update_rows(
-                Model, ['missing_since'], [[id_, since] for id_ in gone])
-        lost = [id_ for id_ in ids if id_ not in known]
+            known = joined.select(table.orthanc_UID, where=where)
+            cursor.execute(*there
+                .join(known, 'LEFT', condition=uid == known.orthanc_UID)
+                .select(uid, where=known.orthanc_UID == Null))
+            lost = [uid for uid, in cursor]
+        self._remove(level, gone)
         return lost, len(gone), studies
+
+    @contextmanager
+    def _there(self, ids):
+        "A table of the identifiers, so that the database compares them"
+        cursor = Transaction().connection.cursor()
+        cursor.execute('CREATE TEMPORARY TABLE "%s" (uid VARCHAR)' % THERE)
+        there = Table(THERE)
+        for start in range(0, len(ids), PIECE):
+            cursor.execute(*there.insert([there.uid], [
+                        [id_] for id_ in ids[start:start + PIECE]]))
+        yield there
+        # after an error the rollback drops it
+        cursor.execute('DROP TABLE "%s"' % THERE)
+
+    def _remove(self, level, ids):
+        "Delete the instances, mark studies and series as missing"
+        if level == 'instance':
+            delete_rows(self.Instance, ids)
+            return
+        Model = self.Study if level == 'study' else self.Series
+        table = Model.__table__()
+        since = dt.datetime.now().replace(microsecond=0)
+        cursor = Transaction().connection.cursor()
+        for start in range(0, len(ids), PIECE):
+            part = ids[start:start + PIECE]
+            cursor.execute(*table.update(
+                    [table.missing_since, table.write_date,
+                        table.write_uid],
+                    [since, since, Transaction().user],
+                    where=table.id.in_(part)))
+            forget(Model, part)
 
     def mark_patients(self):
         "A patient none of whose studies is there any more is missing"

@@ -21,8 +21,8 @@ from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 __all__ = [
     'BadAnswer', 'CertificateError', 'Conflict', 'Full', 'LEVELS', 'NotFound',
-    'OrthancClient', 'OrthancError', 'Refused', 'Timeout', 'TooLarge',
-    'Unreachable']
+    'OrthancClient', 'OrthancError', 'Refused', 'ServerFailure', 'Timeout',
+    'TooLarge', 'Unreachable']
 
 LEVELS = {
     'patient': 'patients',
@@ -84,6 +84,10 @@ class Full(OrthancError):
 
 class BadAnswer(OrthancError):
     "Anything that Orthanc would not say"
+
+
+class ServerFailure(OrthancError):
+    "5xx: Orthanc, or a proxy before it, failed"
 
 
 class _Stale(Unreachable):
@@ -333,6 +337,8 @@ class OrthancClient:
         except requests.exceptions.ConnectionError as error:
             if 'NewConnectionError' in repr(error):
                 raise Unreachable("no connection") from None
+            if 'BadStatusLine' in repr(error):
+                raise BadAnswer("no HTTP") from None
             raise _Stale("connection lost") from None
         except (requests.exceptions.RequestException, HTTPError,
                 UnicodeError):
@@ -351,7 +357,8 @@ class OrthancClient:
         status = response.status_code
         if 200 <= status < 300:
             return
-        error = _STATUS.get(status, BadAnswer)
+        error = _STATUS.get(
+            status, ServerFailure if status >= 500 else BadAnswer)
         raise error("HTTP status %d" % status, status)
 
     def _read(self, response, limit, deadline):

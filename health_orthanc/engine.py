@@ -26,8 +26,8 @@ from .exceptions import explain
 from .locking import server_lock
 from .pages import (
     Mark, Page, ahead, get_mark, pages_of_changes, pages_of_resources,
-    pages_of_studies)
-from .pagewriter import Failure, Outcome, PageWriter
+    pages_of_studies, studies_per_page)
+from .pagewriter import Failure, Outcome, PageWriter, unexpected
 from .rows import delete_rows, forget, insert_rows, select_rows, update_rows
 from .secrets import SecretError
 
@@ -197,6 +197,7 @@ class Synchronization:
             self.client = client
             system = client.system()
             mark, statistics = get_mark(client), client.statistics()
+            self.size = studies_per_page(statistics)
             cursor = self._load_cursor()
             retries = self._load_quarantine()
             if (self.kind == 'new' and cursor['complete'] and not retries
@@ -314,7 +315,7 @@ class Synchronization:
 
     def _write_pages(self, make_pages, argument, plan=True):
         self.base = self.totals['seen']
-        pages = ahead(make_pages(self.client, argument))
+        pages = ahead(make_pages(self.client, argument, self.size))
         with closing(pages):
             for page in pages:
                 if not plan:
@@ -360,9 +361,10 @@ class Synchronization:
             logger.error(
                 "study %s of server %s not written", id_, self.server_id,
                 exc_info=error)
-            failures = [
-                Failure('study', id_[:255], type(error).__name__)]
+            failures = [Failure('study', id_[:255], None)]
         with self._transaction():
+            for failure in failures:
+                failure.reason = unexpected(error)
             outcome = Outcome()
             outcome.failures = failures
             totals = self._add(page, outcome)

@@ -54,6 +54,7 @@ _MESSAGES = [
     (client.Conflict, 'msg_orthanc_conflict'),
     (client.TooLarge, 'msg_orthanc_too_large'),
     (client.Full, 'msg_orthanc_full'),
+    (client.ServerFailure, 'msg_orthanc_failure'),
     (client.BadAnswer, 'msg_orthanc_bad_answer'),
     ]
 

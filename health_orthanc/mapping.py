@@ -34,7 +34,7 @@ class MappingError(ValueError):
     Attributes
     ----------
     reason : str
-        no_id, no_uid, no_parent, no_tags or too_long
+        no_id, no_uid or too_long
     name : str
         the tag or key in question
     """

@@ -17,11 +17,14 @@ from .mapping import members
 
 __all__ = [
     'Mark', 'Page', 'ahead', 'get_mark', 'pages_of_changes',
-    'pages_of_resources', 'pages_of_studies']
+    'pages_of_resources', 'pages_of_studies', 'studies_per_page']
 
 # Studies and instances of a page: what is held in memory, twice.
-STUDIES = 200
+STUDIES = 500
+FEWEST_STUDIES = 20
 INSTANCES = BULK
+# Entries of the log of changes that are followed together
+ENTRIES = 10 * BULK
 _FOLLOWED = {
     'NewInstance', 'NewSeries', 'NewStudy', 'StableSeries', 'StableStudy',
     'ModifiedSeries', 'ModifiedStudy', 'AnonymizedSeries', 'AnonymizedStudy',
@@ -80,18 +83,29 @@ def _mark(entry):
         entry['Seq'], str(entry.get('ID') or ''), str(entry.get('Date') or ''))
 
 
+def studies_per_page(statistics):
+    """How many studies a page holds.
+
+    The series of all of them, which name their instances, are in memory.
+    """
+    studies = statistics.get('CountStudies') or 0
+    instances = statistics.get('CountInstances') or 0
+    size = INSTANCES * studies // (instances or 1)
+    return min(max(size, FEWEST_STUDIES), STUDIES)
+
+
 def _slices(sequence, size):
     for start in range(0, len(sequence), size):
         yield sequence[start:start + size]
 
 
-def pages_of_studies(client, ids):
+def pages_of_studies(client, ids, size=None):
     """Pages of the studies of the given identifiers, whole.
 
     Three requests a page, one more for each 2,000 instances.
     """
     done = 0
-    for slice_ in _slices(ids, STUDIES):
+    for slice_ in _slices(ids, size or STUDIES):
         studies = client.bulk_content(slice_, 'study')
         series = client.bulk_content(
             [s['ID'] for s in studies if s.get('ID')], 'series')
@@ -132,56 +146,27 @@ def _parts(series):
         yield part, ids
 
 
-def pages_of_resources(client, ids):
+def pages_of_resources(client, ids, size=None):
     """Pages of resources of any level, with their studies.
 
-    Four requests a page. Of instances only the given ones are read, of
-    studies and series all parents and siblings.
+    Of instances only the given ones are read, of studies and series all
+    parents and siblings.
 
     Parameters
     ----------
     ids : list of tuple of (str, str)
         level and Orthanc identifier
     """
-    done = 0
-    for slice_ in _slices(ids, INSTANCES):
-        done += len(slice_)
-        instances = _instances(
-            client, [id_ for level, id_ in slice_ if level == 'instance'])
-        yield from _parents(
-            client, [id_ for _, id_ in slice_], instances, done, None)
+    yield from _pages(
+        client, [id_ for level, id_ in ids if level == 'instance'],
+        [id_ for level, id_ in ids if level != 'instance'], size)
 
 
-def _instances(client, ids):
-    if not ids:
-        return []
-    return client.bulk_content(ids, 'instance', metadata=True)
+def pages_of_changes(client, since, size=None):
+    """Pages of what changed after an entry of the log.
 
-
-def _parents(client, ids, instances, done, mark):
-    studies = client.bulk_content(ids, 'study') if ids else []
-    slices = list(_slices(studies, STUDIES)) or [[]]
-    for i, part in enumerate(slices):
-        series = []
-        if part:
-            series = client.bulk_content(
-                [s['ID'] for s in part if s.get('ID')], 'series')
-        if len(slices) == 1:
-            wanted = instances
-        else:
-            siblings = {s.get('ID') for s in series}
-            wanted = [
-                i for i in instances if i.get('ParentSeries') in siblings]
-        last = i == len(slices) - 1
-        yield Page(
-            part, series, wanted,
-            done=done if last else 0, mark=mark if last else None)
-
-
-def pages_of_changes(client, since):
-    """Pages of what changed after an entry of the log, one per 2,000 entries.
-
-    Five requests a page.
+    Of many entries together each resource is read once, however often it
+    changed. The last of their pages has the mark.
 
     Parameters
     ----------
@@ -190,27 +175,83 @@ def pages_of_changes(client, since):
     """
     done, finished = 0, False
     while not finished:
-        entries, last, finished = client.changes(since)
-        if not entries:
-            break
-        mark = _mark(entries[-1])
-        if mark.seq <= since:
-            break
-        since = mark.seq
-        done += len(entries)
-        instances, others = {}, {}
-        for entry in entries:
-            id_ = entry.get('ID')
-            if (entry.get('ChangeType') not in _FOLLOWED
-                    or not isinstance(id_, str)):
-                continue
+        instances, others, mark = {}, {}, None
+        for _ in range(ENTRIES // BULK):
+            entries, _, finished = client.changes(since, BULK)
+            if not entries or entries[-1]['Seq'] <= since:
+                finished = True
+                break
+            mark = _mark(entries[-1])
+            since = mark.seq
+            done += len(entries)
+            _collect(entries, instances, others)
+            if finished:
+                break
+        if mark:
+            pages = _pages(client, list(instances), list(others), size)
+            page = next(pages, None) or Page()
+            for following in pages:
+                page.done = 0
+                yield page
+                page = following
+            page.done, page.mark = done, mark
+            yield page
+
+
+def _collect(entries, instances, others):
+    "Add the identifiers of what changed"
+    for entry in entries:
+        id_ = entry.get('ID')
+        if entry.get('ChangeType') in _FOLLOWED and isinstance(id_, str):
             if entry.get('ResourceType') == 'Instance':
                 instances[id_] = None
             else:
                 others[id_] = None
-        yield from _parents(
-            client, [*instances, *others], _instances(client, list(instances)),
-            done, mark)
+
+
+def _pages(client, instances, others, size):
+    """Pages of instances and of other resources, with their studies.
+
+    Three requests for each 2,000 instances, two for each 2,000 others, one
+    more if they have more studies than fit a page. What came along with the
+    instances is not read again.
+    """
+    seen = set()
+    done = 0
+    for slice_ in _slices(instances, INSTANCES):
+        done += len(slice_)
+        answers = client.bulk_content(slice_, 'instance', metadata=True)
+        for page in _parents(client, slice_, answers, size, done):
+            for resource in page.studies + page.series:
+                seen.add(resource.get('ID'))
+            yield page
+    left = [id_ for id_ in others if id_ not in seen]
+    done += len(others) - len(left)
+    for slice_ in _slices(left, INSTANCES):
+        done += len(slice_)
+        yield from _parents(client, slice_, [], size, done)
+
+
+def _parents(client, ids, instances, size, done):
+    "Pages of the studies of the resources"
+    studies = client.bulk_content(ids, 'study') if ids else []
+    slices = list(_slices(studies, size or STUDIES)) or [[]]
+    for number, part in enumerate(slices, 1):
+        series = client.bulk_content(
+            [s['ID'] for s in part if s.get('ID')], 'series')
+        wanted = instances
+        if len(slices) > 1:
+            siblings = {s.get('ID') for s in series}
+            wanted = [
+                i for i in instances if i.get('ParentSeries') in siblings]
+        yield Page(
+            part, series, wanted, done=done if number == len(slices) else 0)
+
+
+def _instances(client, ids):
+    if not ids:
+        return []
+    return client.bulk_content(ids, 'instance', metadata=True)
 
 
 class _Ended:

@@ -11,6 +11,7 @@ import logging
 from collections import defaultdict
 from contextlib import contextmanager
 
+from trytond.i18n import gettext
 from trytond.pool import Pool
 
 from . import mapping
@@ -18,7 +19,7 @@ from .mapping import MappingError, members
 from .matching import LINKS, Candidate, Matcher
 from .rows import delete_rows, insert_rows, select_rows, update_rows
 
-__all__ = ['Failure', 'Outcome', 'PageWriter']
+__all__ = ['Failure', 'Outcome', 'PageWriter', 'unexpected']
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,12 @@ class Failure:
         self.level = level
         self.orthanc_id = orthanc_id
         self.reason = reason
+
+
+def unexpected(error):
+    "The reason when something else goes wrong"
+    return gettext(
+        'health_orthanc.msg_quarantine_error', error=type(error).__name__)
 
 
 class Outcome:
@@ -151,12 +158,14 @@ class PageWriter:
             yield
             return
         except MappingError as error:
-            reason = str(error)
+            reason = gettext(
+                'health_orthanc.msg_quarantine_' + error.reason,
+                name=error.name)
         except Exception as error:
             logger.error(
                 "%s of server %s not mapped", level, self.server_id,
                 exc_info=True)
-            reason = type(error).__name__
+            reason = unexpected(error)
         id_ = mapping.clean(answer.get('ID')) or ''
         outcome.failures.append(Failure(level, id_[:255], reason))
 
@@ -177,13 +186,12 @@ class PageWriter:
                 inserts.append([self.server_id, *row])
             elif old['missing_since'] or row != [old[n] for n in names]:
                 updates.append([old['id'], None, *row])
-        insert_rows(Patient, ['server', *names], inserts)
+        new = insert_rows(Patient, ['server', *names], inserts)
         update_rows(Patient, ['missing_since', *names], updates)
-        if inserts:
-            found = {r['uuid']: r for r in select_rows(
-                    table, ['id', 'uuid'], where)}
-            self._trigger(PATIENT, [found[r[1]]['id'] for r in inserts])
-        return {uuid: row['id'] for uuid, row in found.items()}
+        self._trigger(PATIENT, new)
+        ids = {uuid: row['id'] for uuid, row in found.items()}
+        ids.update((row[1], id_) for row, id_ in zip(inserts, new))
+        return ids
 
     def _write_studies(self, studies, patient_ids, outcome):
         "Write the studies and return their rows"
@@ -207,13 +215,14 @@ class PageWriter:
                 updates.append([old['id'], None, *row])
                 outcome.changed.add(uid)
                 old.update(zip(names, row))
-        insert_rows(
-            Study, ['server_config', 'to_verify', *names], inserts)
+        new_names = ['server_config', 'to_verify', *names]
+        new = insert_rows(Study, new_names, inserts)
         update_rows(Study, ['missing_since', *names], updates)
-        if inserts:
-            found = {r['orthanc_UID']: r
-                for r in select_rows(table, columns, where)}
-            self._trigger(STUDY, [found[uid]['id'] for uid in outcome.new])
+        for id_, row in zip(new, inserts):
+            values = dict(zip(new_names, row))
+            found[values['orthanc_UID']] = {
+                **dict.fromkeys(columns), 'id': id_, **values}
+        self._trigger(STUDY, new)
         return found
 
     def _write_series(self, series, study_rows, outcome):
@@ -251,19 +260,13 @@ class PageWriter:
             and not row['missing_since']]
         outcome.changed.update(studies[row['study']] for row in gone)
         since = dt.datetime.now().replace(microsecond=0)
-        insert_rows(Series, ['study', *names], inserts)
+        ids = insert_rows(Series, ['study', *names], inserts)
         update_rows(Series, ['missing_since', *names], updates)
         update_rows(Series, ['missing_since'], [
                 [row['id'], since] for row in gone])
         old = {keys[k]: row['id'] for k, row in found.items() if k in keys}
-        new = {}
-        if inserts:
-            new = {r['orthanc_UID']: r['id'] for r in select_rows(
-                    table, ['id', 'study', 'orthanc_UID'],
-                    table.study.in_(list({r[0] for r in inserts})))
-                if keys.get((r['study'], r['orthanc_UID'])) not in {
-                    None, *old}}
-            self._trigger(SERIES, list(new.values()))
+        new = {row[1]: id_ for row, id_ in zip(inserts, ids)}
+        self._trigger(SERIES, ids)
         return old, new
 
     def _write_instances(self, instances, series, old, new, outcome):
@@ -301,16 +304,13 @@ class PageWriter:
             if key not in listed:
                 gone.append(row['id'])
                 outcome.changed.add(parents[key[0]]['parent'])
-        insert_rows(Instance, ['series', *names], inserts)
+        ids = insert_rows(Instance, ['series', *names], inserts)
         update_rows(Instance, names, updates)
         delete_rows(Instance, gone)
-        if INSTANCE in self._triggered and inserts:
-            self._trigger(INSTANCE, [r['id'] for r in select_rows(
-                        table, ['id'], table.orthanc_UID.in_(
-                            [row[1] for row in inserts]))])
+        self._trigger(INSTANCE, ids)
 
     def _trigger(self, name, ids):
-        if name in self._triggered:
+        if ids and name in self._triggered:
             Model = self.models[name]
             Model.trigger_create(Model.browse(ids))
 

@@ -28,17 +28,39 @@ def select_rows(table, names, where):
 
 
 def insert_rows(Model, names, rows):
-    "Insert rows of the values of the columns in names"
+    """Insert rows of the values of the columns in names.
+
+    Returns
+    -------
+    list of int
+        Their ids, in the same order.
+    """
     transaction = Transaction()
-    cursor = transaction.connection.cursor()
+    database, connection = transaction.database, transaction.connection
+    cursor = connection.cursor()
     table = Model.__table__()
     names = ['create_uid', 'create_date', *names]
     columns = [Column(table, n) for n in names]
     head = [transaction.user, dt.datetime.now()]
-    size = MAX_PARAMETERS // len(names)
+    size = MAX_PARAMETERS // (len(names) + 1)
+    result = []
     for start in range(0, len(rows), size):
-        cursor.execute(*table.insert(
-                columns, [head + row for row in rows[start:start + size]]))
+        part = [head + row for row in rows[start:start + size]]
+        # with count 2 at least it is a list
+        ids = database.nextid(
+            connection, Model._table, count=max(len(part), 2))
+        if ids:
+            ids = ids[:len(part)]
+            cursor.execute(*table.insert(
+                    [*columns, table.id],
+                    [[*row, id_] for row, id_ in zip(part, ids)]))
+        else:
+            # SQLite numbers the rows of one statement in their order.
+            cursor.execute(*table.insert(columns, part))
+            last = database.lastid(cursor)
+            ids = range(last - len(part) + 1, last + 1)
+        result += ids
+    return result
 
 
 def update_rows(Model, names, rows):

@@ -32,10 +32,15 @@ def free_ports(count):
 
 
 class Orthanc:
-    "An Orthanc that lives as long as its context"
+    """An Orthanc that lives as long as its context
 
-    def __init__(self, **options):
-        self.folder = Path(tempfile.mkdtemp(prefix='orthanc-test-'))
+    What it holds is kept if it is given a folder.
+    """
+
+    def __init__(self, folder=None, **options):
+        self.kept = bool(folder)
+        self.folder = Path(
+            folder or tempfile.mkdtemp(prefix='orthanc-test-')).absolute()
         http, dicom = free_ports(2)
         self.url = 'http://127.0.0.1:%d' % http
         self.options = {
@@ -57,11 +62,12 @@ class Orthanc:
 
     def __exit__(self, type, value, traceback):
         self.stop()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if not self.kept:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def start(self):
         store = self.folder / 'store'
-        store.mkdir(exist_ok=True)
+        store.mkdir(parents=True, exist_ok=True)
         configuration = self.folder / 'orthanc.json'
         configuration.write_text(json.dumps({
                     **self.options,

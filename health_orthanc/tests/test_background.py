@@ -1,142 +1,21 @@
 # SPDX-FileCopyrightText: The GNU Health imaging suite contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-import sqlite3
-import tempfile
 import threading
 import unittest
-import uuid
-from pathlib import Path
 from unittest.mock import patch
 
-from trytond import backend
-from trytond.config import config
 from trytond.modules.health_orthanc.locking import server_lock
 from trytond.modules.health_orthanc.pagewriter import PageWriter
 from trytond.pool import Pool
-from trytond.tests.test_tryton import DB_NAME, activate_module, drop_db
 from trytond.transaction import Transaction
 from trytond.worker import run_task
 
-from .orthanc import PASSWORD, USER, Orthanc, study
+from .mirror import CommittingMixin, Killed
+from .orthanc import study
 
 
-class Killed(BaseException):
-    "What ends a process without a word"
-
-
-class BackgroundTestCase(unittest.TestCase):
-    """Test the synchronization as a task that commits page by page.
-
-    SQLite's database in memory has but one connection, so that there a copy
-    in a file is used.
-    """
-
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        drop_db()
-        activate_module(['health_orthanc', 'health_imaging_worklist'])
-        cls.database = DB_NAME
-        if backend.name == 'sqlite':
-            cls._copy_database()
-        cls.orthanc = Orthanc()
-        cls.addClassCleanup(cls.orthanc.__exit__, None, None, None)
-        cls.orthanc.start()
-
-    @classmethod
-    def tearDownClass(cls):
-        drop_db()
-        super().tearDownClass()
-
-    @classmethod
-    def _copy_database(cls):
-        folder = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(folder.cleanup)
-        cls.database = 'background'
-        target = sqlite3.connect(
-            Path(folder.name) / ('%s.sqlite' % cls.database))
-        with Transaction().start(DB_NAME, 0) as transaction:
-            transaction.connection.backup(target)
-        target.close()
-        path = config.get('database', 'path')
-        cls.addClassCleanup(config.set, 'database', 'path', path)
-        config.set('database', 'path', folder.name)
-        pool = Pool(cls.database)
-        cls.addClassCleanup(Pool.stop, cls.database)
-        with Transaction().start(cls.database, 0):
-            pool.init()
-
-    def setUp(self):
-        super().setUp()
-        self.orthanc.clear()
-        with self.transaction():
-            Server = Pool(self.database).get('gnuhealth.orthanc.config')
-            server, = Server.create([{
-                        'label': uuid.uuid4().hex,
-                        # one URL is one server
-                        'domain': self.orthanc.url + '/' * (
-                            1 + Server.search([], count=True)),
-                        'user': USER,
-                        'password': PASSWORD,
-                        'validated': True,
-                        }])
-            self.server_id = server.id
-
-    def tearDown(self):
-        with self.transaction():
-            Server = Pool(self.database).get('gnuhealth.orthanc.config')
-            Server.write(
-                [Server(self.server_id)], {'validated': False})
-        super().tearDown()
-
-    def transaction(self):
-        return Transaction().start(self.database, 1)
-
-    def submit(self, kind='new'):
-        "Queue a run as a user does and return its id and that of its task"
-        pool = Pool(self.database)
-        with self.transaction() as transaction:
-            Run = pool.get('gnuhealth.orthanc.sync.run')
-            Server = pool.get('gnuhealth.orthanc.config')
-            run, = Run.submit([Server(self.server_id)], kind, 'user')
-            # with a worker there is none
-            tasks = list(transaction.tasks)
-            transaction.tasks.clear()
-        return run.id, tasks[0]
-
-    def sync(self, kind='new'):
-        run, task = self.submit(kind)
-        run_task(Pool(self.database), task)
-        return self.read(run)
-
-    def read(self, run):
-        with self.transaction():
-            Run = Pool(self.database).get('gnuhealth.orthanc.sync.run')
-            values, = Run.read([run], [
-                    'state', 'message', 'new', 'changed', 'missing',
-                    'pages'])
-        return values
-
-    def mirrored(self):
-        with self.transaction():
-            Instance = Pool(self.database).get(
-                'gnuhealth.imaging_orthanc.series_instances')
-            return sorted(i.orthanc_UID for i in Instance.search([
-                        ('series.study.server_config', '=', self.server_id),
-                        ('series.study.missing_since', '=', None),
-                        ]))
-
-    def assertMirrors(self):
-        with self.orthanc.client() as client:
-            self.assertEqual(
-                self.mirrored(), sorted(client.ids('instance')))
-
-    def store(self, count):
-        for _ in range(count):
-            self.orthanc.store(*study(2, 2))
-
-    def small_pages(self):
-        return patch('trytond.modules.health_orthanc.pages.STUDIES', 1)
+class BackgroundTestCase(CommittingMixin, unittest.TestCase):
+    "Test the synchronization as a task that commits page by page"
 
     def test_task(self):
         "Test that a task synchronizes and commits"

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from trytond.modules.health_orthanc import client as client_module
 from trytond.modules.health_orthanc.client import (
     BadAnswer, CertificateError, Conflict, Full, NotFound, OrthancClient,
-    OrthancError, Refused, Timeout, TooLarge, Unreachable)
+    OrthancError, Refused, ServerFailure, Timeout, TooLarge, Unreachable)
 
 SECRET = 's3cret-Ωß'
 
@@ -102,7 +102,7 @@ class ClientTestCase(unittest.TestCase):
         for status, error in [
                 (400, BadAnswer), (401, Refused), (403, Refused),
                 (404, NotFound), (405, BadAnswer), (409, Conflict),
-                (413, TooLarge), (500, BadAnswer), (507, Full)]:
+                (413, TooLarge), (500, ServerFailure), (507, Full)]:
             with self.subTest(status=status), serving(
                     lambda h: h.reply(status=status)) as client:
                 with self.assertRaises(error) as raised:
