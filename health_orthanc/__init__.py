@@ -3,8 +3,10 @@
 from trytond.pool import Pool
 
 from . import (
-    audit, connect, delete, ir, legacy, matching, patient, result, series,
-    server, study, sync, upload, viewer)
+    audit, connect, delete, ir, legacy, matching, notify, patient, result,
+    routes, series, server, study, sync, upload, viewer)
+
+__all__ = ['register', 'routes']
 
 
 def register():
@@ -23,6 +25,9 @@ def register():
         sync.Quarantine,
         sync.Server,
         sync.Study,
+        notify.Server,
+        notify.Run,
+        notify.NotificationKeyShow,
         sync.FullSynchronizeStart,
         sync.GetNewStudiesStart,
         matching.Study,
@@ -44,6 +49,7 @@ def register():
         delete.Delete,
         viewer.OpenViewer,
         upload.Upload,
+        notify.NotificationKey,
         sync.FullSynchronize,
         sync.GetNewStudies,
         module='health_orthanc', type_='wizard')

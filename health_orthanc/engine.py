@@ -81,7 +81,10 @@ class Synchronization:
     # The run
 
     def execute(self):
-        "Carry the run out; what goes wrong is told on it"
+        """Carry the run out; what goes wrong is told on it.
+
+        Return whether the server was free.
+        """
         with self._transaction():
             run = self.Run(self.run_id)
             self.kind, self.server_id = run.kind, run.server.id
@@ -90,9 +93,9 @@ class Synchronization:
         with server_lock(self.server_id, self.commit) as locked:
             if not locked:
                 self._leave()
-                return
+                return False
             if not self._begin():
-                return
+                return True
             try:
                 self._synchronize()
             except Cancelled:
@@ -118,6 +121,16 @@ class Synchronization:
                         error=type(error).__name__))
             else:
                 self._end('done', None)
+            return True
+
+    def waiting(self):
+        "The run that Orthanc asked for meanwhile, which left, if any"
+        run = self.Run.__table__()
+        with self._transaction():
+            rows = select_rows(
+                run, ['id'], (run.server == self.server_id)
+                & (run.state == 'queued') & (run.trigger == 'orthanc'))
+        return rows[0]['id'] if rows else None
 
     @contextmanager
     def _transaction(self):
@@ -150,7 +163,10 @@ class Synchronization:
         return taken
 
     def _leave(self):
-        "Say that another run has the server, unless it is this very run"
+        """Say that another run has the server, unless it is this very run.
+
+        What Orthanc asks for waits: the other may have passed by already.
+        """
         run = self.Run.__table__()
         with self._transaction():
             cursor = Transaction().connection.cursor()
@@ -160,7 +176,8 @@ class Synchronization:
                         gettext('health_orthanc.msg_sync_already_running'),
                         now()],
                     where=(run.id == self.run_id)
-                    & (run.state == 'queued')))
+                    & (run.state == 'queued')
+                    & (run.trigger != 'orthanc')))
             forget(self.Run, [self.run_id])
 
     def _end(self, state, message):

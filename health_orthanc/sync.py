@@ -239,7 +239,10 @@ class Run(ModelSQL, ModelView):
         Whatever it writes is committed page by page.
         """
         for run in runs:
-            Synchronization(run.id).execute()
+            synchronization = Synchronization(run.id)
+            free = synchronization.execute()
+            while free and (waiting := synchronization.waiting()):
+                free = Synchronization(waiting).execute()
 
     @classmethod
     def synchronize_servers(cls, kind='new'):
