@@ -9,7 +9,9 @@ does the work; this script starts it, shows how far it is, and waits.
 """
 import argparse
 import shutil
+import signal
 import sys
+import threading
 import time
 
 import _connection
@@ -21,6 +23,8 @@ exit status:
   2  wrong arguments or configuration
   3  GNU Health did not answer, or refused
   4  GNU Health has not finished within --timeout; it goes on
+With --watch what fails is reported and tried again; SIGTERM and SIGINT end it
+with exit status 0.
 
 example:
   sync_orthanc_server.py -d health -u pacs --password-file pw -l "Main PACS"
@@ -37,6 +41,13 @@ FIELDS = [
 COLUMNS = ['seen', 'new', 'changed', 'missing', 'linked', 'failed']
 
 
+def _seconds(text):
+    value = float(text)
+    if not 0 < value < float('inf'):
+        raise ValueError
+    return value
+
+
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EPILOG,
@@ -50,7 +61,10 @@ def parse_args(argv=None):
         '--full', action='store_true',
         help='read all studies, not only what is new')
     group.add_argument(
-        '--timeout', type=float, default=3600, metavar='SECONDS',
+        '--watch', type=_seconds, metavar='SECONDS',
+        help='synchronize again so long after each end, until stopped')
+    group.add_argument(
+        '--timeout', type=_seconds, default=3600, metavar='SECONDS',
         help='wait so long for the end (default: %(default)g)')
     group.add_argument(
         '-q', '--quiet', action='store_true',
@@ -135,31 +149,53 @@ def summarize(runs, quiet):
             print('%s: %s' % (name, run['message']), file=sys.stderr)
 
 
-def main(argv=None):
-    args = parse_args(argv)
-    try:
-        password = _connection.read_password(args)
-        with _connection.Connection(args, password) as connection:
-            servers = find_servers(connection, args.labels)
-            if not servers:
-                print('no validated server', file=sys.stderr)
-                return OK
-            runs = start(connection, servers, args.full)
-            runs = wait(
-                connection, runs, args.timeout,
-                show=not args.quiet and sys.stderr.isatty())
-    except _connection.UsageError as error:
-        print('error: %s' % error, file=sys.stderr)
-        return USAGE
-    except _connection.ERRORS as error:
-        print('error: %s' % _connection.explain(error), file=sys.stderr)
-        return NO_SERVER
+def synchronize(connection, args):
+    """Synchronize once, print what came of it, return the exit status."""
+    servers = find_servers(connection, args.labels)
+    if not servers:
+        print('no validated server', file=sys.stderr)
+        return OK
+    runs = start(connection, servers, args.full)
+    runs = wait(
+        connection, runs, args.timeout,
+        show=not args.quiet and sys.stderr.isatty())
     summarize(runs, args.quiet)
     if any(r['state'] not in FINAL for r in runs):
         print('not finished yet: see the runs in GNU Health', file=sys.stderr)
         return LATE
     if any(r['state'] != 'done' or r['failed'] for r in runs):
         return FAILED
+    return OK
+
+
+def attempt(args, password):
+    try:
+        with _connection.Connection(args, password) as connection:
+            return synchronize(connection, args)
+    except _connection.UsageError as error:
+        print('error: %s' % error, file=sys.stderr)
+        return USAGE
+    except _connection.ERRORS as error:
+        print('error: %s' % _connection.explain(error), file=sys.stderr)
+        return NO_SERVER
+
+
+def main(argv=None):
+    args = parse_args(argv)
+    try:
+        password = _connection.read_password(args)
+    except _connection.UsageError as error:
+        print('error: %s' % error, file=sys.stderr)
+        return USAGE
+    if not args.watch:
+        return attempt(args, password)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    while not stop.is_set():
+        attempt(args, password)
+        sys.stdout.flush()
+        stop.wait(args.watch)
     return OK
 
 
