@@ -12,7 +12,7 @@ help:
 	@echo 'make test         set up what the tests need and run them all'
 	@echo 'make venv         only set up what the tests need'
 	@echo 'make screenshots  make the pictures of README.rst anew'
-	@echo 'make bench        measure, see benchmarks/README.rst (PART=sync)'
+	@echo 'make bench        measure, see benchmarks/README.rst (PART=sync, lists)'
 	@echo
 	@echo 'Settable: DEMO_STATE, TRYTON_PORT, ORTHANC_PORT, DICOM_PORT, PYTHON,'
 	@echo 'DEMO_ADMIN_PASSWORD (at the first start)'

@@ -12,11 +12,12 @@ from sql import Table
 
 from trytond.i18n import gettext
 from trytond.model import ModelView, fields
+from trytond.modules.health_imaging.access import GuardedWizard
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Eval
 from trytond.transaction import Transaction
 from trytond.url import http_host
-from trytond.wizard import Button, StateView, Wizard
+from trytond.wizard import Button, StateView
 
 _COLUMN = 'notification_key_hash'
 
@@ -132,7 +133,7 @@ class NotificationKeyShow(ModelView):
     key = fields.Char("Key", readonly=True)
 
 
-class NotificationKey(Wizard):
+class NotificationKey(GuardedWizard):
     "Notification Key"
     __name__ = 'gnuhealth.orthanc.notification_key'
     start_state = 'show'

@@ -139,8 +139,11 @@ class Study(ModelSQL, GuardedView):
                     where=t.request != Null),
                 Index(t, (t.orthanc_patient, Index.Range()),
                     where=t.orthanc_patient != Null),
-                Index(t, (Index.Unaccent(t.patient_name),
-                        Index.Similarity())),
+                # what rec_name searches; PostgreSQL with pg_trgm only
+                *(Index(t, (column, Index.Similarity())) for column in [
+                        Index.Unaccent(t.patient_name),
+                        Index.Unaccent(t.description),
+                        t.patient_id, t.accession_number]),
                 })
         not_missing = {
             'invisible': Bool(Eval('missing_since')),

@@ -21,6 +21,7 @@ KINDS = [
     ]
 # A task that a worker lost is taken up by the cron after this time.
 LOST = dt.timedelta(minutes=10)
+KEPT = dt.timedelta(days=30)
 
 
 def now():
@@ -273,6 +274,8 @@ class Run(ModelSQL, ModelView):
 
     @classmethod
     def reconcile_servers(cls):
+        "Queue a comparison with each server, and forget old runs"
+        cls.delete(cls.search([('ended', '<', now() - KEPT)]))
         cls.synchronize_servers('reconcile')
 
     @classmethod

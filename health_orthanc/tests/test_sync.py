@@ -551,6 +551,23 @@ class SyncTestCase(SyncMixin, unittest.TestCase):
         self.assertEqual({r.state for r in Run.browse(runs)}, {'queued'})
 
     @with_transaction()
+    def test_old_runs(self):
+        "Test that the nightly comparison forgets runs of long ago"
+        Run = Pool().get('gnuhealth.orthanc.sync.run')
+        server = self.server()
+        old, young = Run.create([{
+                    'server': server.id,
+                    'kind': 'new',
+                    'trigger': 'orthanc',
+                    'state': 'done',
+                    'ended': dt.datetime.now() - dt.timedelta(days=days),
+                    } for days in [31, 29]])
+        Run.reconcile_servers()
+        self.assertEqual(
+            [(r.kind, r.state) for r in Run.search([])],
+            [('reconcile', 'queued'), ('new', 'done')])
+
+    @with_transaction()
     def test_buttons(self):
         "Test the buttons of the server and of the quarantine"
         pool = Pool()
