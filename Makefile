@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 PYTHON ?= python3
 
-.PHONY: help demo demo-stop demo-clean test venv screenshots bench
+.PHONY: help demo demo-stop demo-clean test venv screenshots bench long
 .DEFAULT_GOAL := help
 
 help:
@@ -10,6 +10,7 @@ help:
 	@echo 'make demo-stop    stop it'
 	@echo 'make demo-clean   stop it and remove .demo'
 	@echo 'make test         set up what the tests need and run them all'
+	@echo 'make long         the long proofs: real files, hundreds of kills'
 	@echo 'make venv         only set up what the tests need'
 	@echo 'make screenshots  make the pictures of README.rst anew'
 	@echo 'make bench        measure, see benchmarks/README.rst (PART=sync, lists)'
@@ -28,6 +29,9 @@ demo-clean:
 
 test:
 	@$(PYTHON) tests/run
+
+long:
+	@$(PYTHON) tests/run --long
 
 venv:
 	@$(PYTHON) -m demo.bootstrap --tests

@@ -222,6 +222,8 @@ def _pages(client, instances, others, size):
         done += len(slice_)
         answers = client.bulk_content(slice_, 'instance', metadata=True)
         for page in _parents(client, slice_, answers, size, done):
+            page.again = frozenset(
+                s.get('ID') for s in page.studies) & seen
             for resource in page.studies + page.series:
                 seen.add(resource.get('ID'))
             yield page
