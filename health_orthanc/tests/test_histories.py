@@ -18,7 +18,7 @@ from .mirror import CommittingMixin
 from .orthanc import dicom, generate_uid, study
 
 # how many; `make long` takes more
-HISTORIES = int(os.environ.get('TEST_SYNC_HISTORIES') or 4)
+HISTORIES = int(os.environ.get('TEST_SYNC_HISTORIES') or 3)
 LEVELS = ['study', 'series', 'instance']
 KINDS = st.sampled_from(['full', 'new', 'reconcile'])
 
@@ -184,7 +184,7 @@ class HistoriesTestCase(CommittingMixin, unittest.TestCase):
         "Test what happens to Orthanc and its mirror in any order"
         run_state_machine_as_test(
             lambda: History(self), settings=settings(
-                max_examples=HISTORIES, stateful_step_count=12,
+                max_examples=HISTORIES, stateful_step_count=10,
                 # a history is too slow to be made shorter
                 phases=[Phase.generate], deadline=None, database=None,
                 suppress_health_check=list(HealthCheck)))
