@@ -4,12 +4,16 @@ from trytond.pool import Pool
 
 from . import (
     attachment, catalogue, configuration, institution, order, order_report,
-    request, result, result_event, result_report)
+    packages, request, result, result_event, result_report)
 
 __all__ = ['register']
 
+# What the modules above look for: other packages bring this one, too
+SUITE = 'gnuhealth-imaging-suite'
+
 
 def register():
+    packages.warn()
     Pool.register(
         configuration.Sequences,
         configuration.RequestSequence,

@@ -1,8 +1,12 @@
 # SPDX-FileCopyrightText: The GNU Health imaging suite contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
+from trytond.modules import health_imaging
+from trytond.modules.health_imaging import packages
 from trytond.pool import Pool
 
-from . import (
+packages.check(health_imaging)
+
+from . import (  # noqa: E402
     catalogue, clinical, configuration, host, ir, life, preview, publication,
     request, result, template)
 

@@ -18,7 +18,6 @@ from .client import OrthancClient, OrthancError
 from .exceptions import (
     OrthancServerError, ServerCopyError, ServerURLError, explain)
 from .secrets import SecretError, Vault
-from .viewer import explorer_link
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +61,8 @@ class OrthancServer(DeactivableMixin, ModelSQL, ModelView):
     last_contact = fields.DateTime("Last Contact", readonly=True)
     last_synchronized = fields.DateTime("Last Synchronized", readonly=True)
     last_changed_index = fields.Function(
-        fields.Integer("Last Changed Index"), 'get_last_changed_index')
+        fields.Integer("Last Changed Index"), 'get_last_changed_index',
+        searcher='search_last_changed_index')
     link = fields.Function(fields.Char("Link"), 'get_link')
     link_base_url = fields.Function(
         fields.Char("Link Base URL"), 'get_link_base_url')
@@ -185,11 +185,32 @@ class OrthancServer(DeactivableMixin, ModelSQL, ModelView):
             result[cursor.server.id] = cursor.change_seq
         return result
 
+    @classmethod
+    def search_last_changed_index(cls, name, clause):
+        Cursor = Pool().get('gnuhealth.orthanc.sync.cursor')
+        server = cls.__table__()
+        cursor = Cursor.__table__()
+        _, operator, value = clause
+        Operator = fields.SQL_OPERATORS[operator]
+        query = server.join(
+            cursor, 'LEFT', condition=cursor.server == server.id).select(
+            server.id, where=Operator(cursor.change_seq, value))
+        return [('id', 'in', query)]
+
+    @classmethod
+    def order_last_changed_index(cls, tables):
+        Cursor = Pool().get('gnuhealth.orthanc.sync.cursor')
+        table, _ = tables[None]
+        cursor = Cursor.__table__()
+        return [cursor.select(
+                cursor.change_seq, where=cursor.server == table.id)]
+
     def get_link(self, name):
-        return explorer_link(self.link_base_url)
+        return self.link_base_url
 
     def get_link_base_url(self, name):
-        return (self.proxy_domain or self.domain or '').rstrip('/')
+        url = (self.proxy_domain or '').strip() or self.domain or ''
+        return url.rstrip('/') + '/'
 
     @classmethod
     def view_attributes(cls):

@@ -19,14 +19,13 @@ def _uid(value):
     return quote(value) if value and _UID.fullmatch(value) else None
 
 
-def explorer_link(base_url, level=None, orthanc_id=None):
-    "Return the address of Orthanc Explorer, or of a resource in it"
-    if not base_url:
+def explorer_link(base_url, level, orthanc_id):
+    "Return the address of a resource in Orthanc Explorer"
+    if not base_url or not orthanc_id:
         return None
-    link = f'{base_url}/app/explorer.html'
-    if level and orthanc_id:
-        link += f'#{level}?uuid={quote(orthanc_id, safe="")}'
-    return link
+    base_url = base_url.rstrip('/')
+    return (f'{base_url}/app/explorer.html'
+        f'#{level}?uuid={quote(orthanc_id, safe="")}')
 
 
 def ohif_link(base_url, study_uid, series_uid=None):
@@ -34,6 +33,7 @@ def ohif_link(base_url, study_uid, series_uid=None):
     study_uid = _uid(study_uid)
     if not base_url or not study_uid:
         return None
+    base_url = base_url.rstrip('/')
     link = f'{base_url}/ohif/viewer?StudyInstanceUIDs={study_uid}'
     if _uid(series_uid):
         link += f'&SeriesInstanceUIDs={_uid(series_uid)}'
@@ -45,6 +45,7 @@ def stone_link(base_url, study_uid, series_uid=None):
     study_uid = _uid(study_uid)
     if not base_url or not study_uid:
         return None
+    base_url = base_url.rstrip('/')
     link = f'{base_url}/stone-webviewer/index.html?study={study_uid}'
     if _uid(series_uid):
         link += f'&series={_uid(series_uid)}'

@@ -60,7 +60,8 @@ class LinkTestCase(unittest.TestCase):
                     '/stone-webviewer/index.html?study=1.2.3&series=1.2.4'),
                 (explorer_link(base, 'series', 'a-b'),
                     '/app/explorer.html#series?uuid=a-b'),
-                (explorer_link(base), '/app/explorer.html'),
+                (explorer_link(base + '/', 'study', 'a'),
+                    '/app/explorer.html#study?uuid=a'),
                 ]:
             with self.subTest(expected=expected):
                 self.assertEqual(link, base + expected)
@@ -71,7 +72,7 @@ class LinkTestCase(unittest.TestCase):
                 self.assertIsNone(ohif_link('https://x.example.org', uid))
                 self.assertIsNone(stone_link('https://x.example.org', uid))
         self.assertIsNone(ohif_link('', '1.2'))
-        self.assertIsNone(explorer_link(None))
+        self.assertIsNone(explorer_link(None, 'study', 'a'))
 
 
 if __name__ == '__main__':

@@ -3,15 +3,14 @@
 """Fill a new database of GNU Health 5.0.4 as a hospital did for years, and
 write down what its own modules read of it.
 
-    hospital.py trytond.conf DATABASE expected.json
+    python -m upgrade.hospital trytond.conf DATABASE expected.json
 
 Run by the interpreter that has PyPI's modules of version 5.0.4.
 """
 import datetime as dt
 import sys
 
-import snapshot
-import templates
+from upgrade import snapshot, templates
 
 PNG = bytes.fromhex(
     '89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55'
@@ -31,7 +30,8 @@ PEOPLE = [
         'Miss', "MD"),
     ('LON008GNU', "Very " * 8 + "Long", "Name-" * 12 + "End", 'other',
         dt.date(2000, 2, 29), None, None),
-    ('THA009GNU', "สมชาย", "ใจดี", 'm', dt.date(1999, 12, 31), None, None),
+    ('THA009GNU', "สมชาย", "ใจดี", 'm',
+        dt.date(1999, 12, 31), None, None),
     ]
 SERVERS = [
     # label, domain, proxy, user, password, validated, last change
@@ -145,7 +145,8 @@ def make_catalogue():
     for number, (name, worklist, aetitle) in enumerate([
                 ("CT head", worklists[0], 'CT1'),
                 ("MR knee", worklists[1], 'MR-1'),
-                ("Thorax “p.a.” [2 views]", worklists[2], 'ALL_16_CHARS_AET'),
+                ("Thorax “p.a.” [2 views]", worklists[2],
+                    'ALL_16_CHARS_AET'),
                 ("An examination with a name " * 6, worklists[0], None),
                 ("Ultraschall", worklists[3], None),
                 ("On no worklist", None, None),
@@ -181,7 +182,7 @@ def make_requests(patients, doctors, tests):
                     'date': date, 'urgent': number % 5 == 0,
                     'context': pathology.id if number % 3 == 0 else None,
                     'comment': number % 4 == 0 and
-                    f"Line one of {number}\n\n“Line” [three] 漢字" or None,
+                    f"Line of {number}\n\n“Line” [three] 漢字" or None,
                     'request': f'ORD{number:04}' if number % 2 else None,
                     } for line in range(1 + number % 4)])
     requests = []
@@ -294,7 +295,8 @@ def make_duplicates(studies):
     """
     first, second = studies[3], studies[5]
     for study, url, uid in [
-            (first, GONE, 'double'), (second, GONE, 'double')]:
+            (first, SERVERS[0][1], 'double'),
+            (second, SERVERS[0][1] + '/', 'double')]:
         execute('UPDATE "gnuhealth_imaging_orthanc_study" SET server = %s, '
             '"orthanc_UID" = %s, notes = %s, merge_comment = %s '
             'WHERE id = %s', url, uid, f"Note of {study.id}",
@@ -361,6 +363,16 @@ def make_attachments(results, studies):
         Note.create([{'message': "Mind this\none", 'resource': str(record)}])
 
 
+def referred_by(names):
+    from trytond.model import ModelSQL
+    return {
+        field.get_target().__name__ for name in names
+        for field in get(name)._fields.values()
+        if field._type in {'many2one', 'one2many'}
+        and issubclass(field.get_target(), ModelSQL)} | {
+        'gnuhealth.person_name', 'product.product', 'product.template'}
+
+
 def make_groups(company):
     "Own groups, rights, rules, views, reports, searches and users"
     from trytond.pyson import PYSONEncoder
@@ -375,6 +387,13 @@ def make_groups(company):
                 'perm_read': True, 'perm_write': group == radiographers,
                 'perm_create': group == radiographers, 'perm_delete': False,
                 } for name in sorted(imaging)
+            for group in (radiographers, secretaries)))
+    # and may see what these models refer to
+    create('ir.model.access', *({
+                'model': models[name], 'group': group.id, 'perm_read': True,
+                'perm_write': False, 'perm_create': False,
+                'perm_delete': False,
+                } for name in sorted(referred_by(imaging) - set(imaging))
             for group in (radiographers, secretaries)))
     notes, = get('ir.model.field').search([
             ('model.model', '=', 'gnuhealth.imaging_orthanc.study'),
@@ -517,7 +536,7 @@ def main():
         t.commit()
     with snapshot.opened(database, configuration):
         snapshot.save(path, models=snapshot.read(),
-            worklist=snapshot.worklist())
+            worklist=snapshot.worklist(), openable=snapshot.openable())
 
 
 if __name__ == '__main__':

@@ -8,6 +8,7 @@ Health 5.0.4 and of the suite both run it.
 import datetime as dt
 import hashlib
 import json
+import re
 from contextlib import contextmanager
 
 # Models of the core that hold what a hospital made
@@ -27,10 +28,12 @@ SHARED = [
     ]
 MODULES = ('health_imaging', 'health_imaging_worklist', 'health_orthanc')
 COMPUTED = {
-    'gnuhealth.imaging.test.request': ['computed_age'],
-    'gnuhealth.imaging_orthanc.study': ['gnuhealth_patient_name'],
-    'gnuhealth.imaging_orthanc.study_series': ['server'],
+    'gnuhealth.imaging_orthanc.study': [
+        'gnuhealth_patient_name', 'link_base_url', 'ohif_viewer_link',
+        'stone_viewer_link'],
+    'gnuhealth.imaging_orthanc.study_series': ['server', 'stone_viewer_link'],
     'gnuhealth.imaging_orthanc.series_instances': ['server'],
+    'gnuhealth.orthanc.config': ['link', 'link_base_url'],
     'ir.attachment': ['data'],
     'ir.sequence': ['number_next'],
     }
@@ -43,7 +46,6 @@ def opened(database, configuration, readonly=True, **extras):
     config.update_etc(configuration)
     from trytond.pool import Pool
     from trytond.transaction import Transaction
-    Pool.start()
     Pool(database).init()
     with Transaction().start(
             database, 1, readonly=readonly, **extras) as transaction:
@@ -93,6 +95,7 @@ def read(wanted=None):
 
     `wanted` maps models to their fields; by default all that is kept.
     """
+    from trytond.model import ModelSingleton
     from trytond.pool import Pool
     pool = Pool()
     if wanted is None:
@@ -103,9 +106,12 @@ def read(wanted=None):
     for name, names in wanted.items():
         Model = pool.get(name)
         ids = [r.id for r in Model.search([], order=[('id', 'ASC')])]
+        if issubclass(Model, ModelSingleton) and not Model.get_singleton():
+            # what is read is but the defaults
+            ids = []
         result[name] = {
             str(row['id']): {field: plain(row[field]) for field in names}
-            for row in Model.read(ids, names)}
+            for row in (Model.read(ids, names) if ids else [])}
     return result
 
 
@@ -117,6 +123,56 @@ def worklist():
             ('requested_test.imaging_worklist_template', '!=', None)],
         order=[('id', 'ASC')])
     return {str(r.id): r.worklist_text for r in requests}
+
+
+def openable():
+    """Return what each user can open, as pairs of model and type of view.
+
+    As a client does: the view, its fields and the names of what they refer
+    to, for the first records.
+    """
+    from trytond.pool import Pool
+    from trytond.transaction import Transaction
+    User = Pool().get('res.user')
+    result = {}
+    for user in User.search([('login', 'like', 'user%')]):
+        result[user.login] = opened_views = []
+        for name in filter(re.compile('gnuhealth').match, own_models()):
+            for type_ in ('tree', 'form'):
+                with Transaction().set_user(user.id), \
+                        Transaction().set_context(
+                            User.get_preferences(context_only=True),
+                            _check_access=True):
+                    try:
+                        _open(Pool().get(name), type_)
+                    except Exception:
+                        # some of 5.0.4's computed fields fail
+                        continue
+                opened_views.append([name, type_])
+    return result
+
+
+def _open(Model, type_, records=None):
+    view = Model.fields_view_get(None, type_)
+    if records is None:
+        records = [r.id for r in Model.search([], limit=3)]
+    _read(Model, records, view['fields'])
+
+
+def _read(Model, ids, definitions):
+    from trytond.pool import Pool
+    # a picture would be fetched from its server
+    names = [n for n in definitions if definitions[n]['type'] != 'binary']
+    names += [
+        f'{name}.rec_name' for name, definition in definitions.items()
+        if definition['type'] == 'many2one']
+    for row in Model.read(ids, names):
+        for name, definition in definitions.items():
+            views = definition.get('views') or {}
+            if row.get(name) and 'tree' in views:
+                _read(
+                    Pool().get(definition['relation']), list(row[name]),
+                    views['tree']['fields'])
 
 
 def save(path, **parts):

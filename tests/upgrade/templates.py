@@ -36,7 +36,8 @@ DUMP = """\
 
 JSON = """\
 {
-{% for name, value in [('PatientName', PatientName), ('PatientID', PatientID)] %}\\
+{% for name, value in [('PatientName', PatientName),
+        ('PatientID', PatientID)] %}\\
     "$name": "$value",
 {% end %}\\
     "SpecificCharacterSet": "$SpecificCharacterSet",
