@@ -3,6 +3,7 @@
 import datetime as dt
 
 import pytz
+from sql import Null
 from sql.conditionals import Case
 
 from trytond.i18n import gettext
@@ -271,7 +272,13 @@ class ImagingRequest(GuardedWorkflow, ModelSQL, GuardedView):
     @without_check_access
     def search_unread(cls, name, clause):
         # also for who may not read results
-        unread = cls.search([('results.unread', '=', True)], query=True)
+        Result = Pool().get('gnuhealth.imaging.test.result')
+        result = Result.__table__()
+        # two joins less than by ('results.unread', '=', True)
+        unread = result.select(
+            result.request,
+            where=(result.read_date == Null) & (result.state != 'draft')
+            & (result.request != Null))
         return search_flag(clause, [('id', 'in', unread)])
 
     @staticmethod

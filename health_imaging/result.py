@@ -137,7 +137,10 @@ class ImagingResult(GuardedWorkflow, ModelSQL, GuardedView):
         cls._sql_indexes.update({
                 Index(t, (t.patient, Index.Range()), (t.date, Index.Range())),
                 Index(t, (t.date, Index.Range())),
+                Index(
+                    t, (t.state, Index.Equality()), (t.date, Index.Range())),
                 Index(t, (t.order, Index.Similarity())),
+                Index(t, (t.number, Index.Similarity())),
                 Index(
                     t, (t.date, Index.Range()),
                     where=(t.read_date == Null) & (t.state != 'draft')),
