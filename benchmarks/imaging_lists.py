@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Time the lists, tabs, counts and searches of a large hospital.
 
-    make bench-lists
+    make bench PART=imaging_lists
     python benchmarks/imaging_lists.py [REQUESTS [RESULTS]]
 
 A temporary PostgreSQL gets 1,000,000 requests and 800,000 results.  Each
