@@ -16,6 +16,7 @@ import argparse
 import contextlib
 import datetime as dt
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -37,6 +38,8 @@ from installation import TestInstallation  # noqa: E402
 from postgresql import Cluster  # noqa: E402
 
 REQUEST = 'gnuhealth.imaging.test.request'
+HEADER = '%-25s %-16s %7s %7s %9s %9s %10s'
+ROW = '%-25s %-16s %7d %7d %9.1f %9.1f %10.1f'
 TABLE = 'gnuhealth_imaging_test_request'
 
 
@@ -88,22 +91,41 @@ def files(folder):
         path.name: path.stat().st_mtime_ns for path in folder.glob('*.wl')}
 
 
+class Clock:
+    "Seconds, and those of the processors: here and in the server"
+
+    def __init__(self, hospital):
+        self._hospital = hospital
+        self._start = self._now()
+
+    def _now(self):
+        stat = Path(f'/proc/{self._hospital.trytond.pid}/stat').read_text()
+        fields = stat.rpartition(')')[2].split()
+        server = sum(map(int, fields[11:13])) / os.sysconf('SC_CLK_TCK')
+        return time.monotonic(), sum(os.times()[:4]), server
+
+    def read(self, factor=1):
+        return tuple(
+            (now - start) * factor
+            for now, start in zip(self._now(), self._start))
+
+
 def run_script(hospital, folder, *options):
     "Run the script; return what the table says of it"
     before = files(folder)
-    started = time.monotonic()
+    clock = Clock(hospital)
     result = subprocess.run(
         list(map(str, [*hospital.updater.arguments(), '-w', folder, '--json',
                     *options])),
         capture_output=True, text=True)
-    seconds = time.monotonic() - started
+    seconds = clock.read()
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout)
     after = files(folder)
     touched = sum(before.get(name) != after[name] for name in after)
     assert touched == report['written']
     # the log-in, what it brings, and the log-out
-    return report['requests'] + 3, touched, seconds
+    return (report['requests'] + 3, touched, *seconds)
 
 
 @contextlib.contextmanager
@@ -129,7 +151,6 @@ def one_by_one(hospital, folder, known, part):
         SCRIPTS_LOGIN, hospital.secrets['scripts'], hospital.trytond.port,
         hospital.state.database)
     touched = 0
-    started = time.monotonic()
     with counted() as calls:
         proteus_config.set_xmlrpc(url)
         requests = Model.get(REQUEST).find([
@@ -149,7 +170,7 @@ def one_by_one(hospital, folder, known, part):
             subprocess.run(
                 ['dump2dcm', '-q', dump, folder / f'{request.merge_id}.wl'],
                 check=True)
-    return len(calls), touched, time.monotonic() - started
+    return len(calls), touched
 
 
 def measure(hospital, count, part, root):
@@ -171,13 +192,14 @@ def measure(hospital, count, part, root):
     known, rows = {}, []
     for changes in (0, 0, 3):
         change(cursor, changes)
-        calls, touched, seconds = one_by_one(hospital, folder, known, part)
+        clock = Clock(hospital)
+        calls, touched = one_by_one(hospital, folder, known, part)
         factor = count / part
         rows.append((
                 round(calls * factor),
                 touched if changes else round(touched * factor),
-                seconds * factor))
-    yield f'one by one ({part} measured)', rows
+                *clock.read(factor)))
+    yield f'one by one (of {part})', rows
 
 
 def main():
@@ -196,14 +218,14 @@ def main():
         try:
             hospital.updater.stop()
             print(f'{args.requests} open requests, {dt.date.today()}')
-            print('%-28s %-16s %8s %8s %9s' % (
-                    '', 'run', 'calls', 'files', 'seconds'))
+            print(HEADER % (
+                    '', 'run', 'calls', 'files', 'seconds', 'CPU here',
+                    'CPU server'))
             for name, rows in measure(
                     hospital, args.requests, args.part, Path(root)):
                 for run, row in zip(
                         ['first', 'nothing changed', '3 changes'], rows):
-                    print('%-28s %-16s %8d %8d %9.1f' % (name, run, *row),
-                        flush=True)
+                    print(ROW % (name, run, *row), flush=True)
         finally:
             hospital.stop()
 
