@@ -4,9 +4,9 @@
 
 Three runs of update_worklists_database.py (the first one, one in which
 nothing changed, one in which three requests changed), beside the way of GNU
-Health 5.0: a call for each record over a connection without a session, and a
-process for each file.  That way is measured over a part of the requests and
-scaled up.
+Health 5.0: calls for each record over a connection without a session, and a
+process for each file; and the same with a session.  These ways are measured
+over a part of the requests and scaled up.
 
     .demo/venv/bin/python benchmarks/worklists.py --requests 10000
 
@@ -145,14 +145,25 @@ def counted():
         xmlrpc.client.Transport.request = original
 
 
-def one_by_one(hospital, folder, known, part):
-    "A call for each record, a process for each file"
-    url = 'http://{}:{}@127.0.0.1:{}/{}/'.format(
-        SCRIPTS_LOGIN, hospital.secrets['scripts'], hospital.trytond.port,
-        hospital.state.database)
+@contextlib.contextmanager
+def logged_in(hospital, with_session):
+    "Log in once, or send the password with each call as GNU Health 5.0 does"
+    address = f'127.0.0.1:{hospital.trytond.port}/{hospital.state.database}/'
+    password = hospital.secrets['scripts']
+    if with_session:
+        with proteus_config.set_xmlrpc_session(
+                f'http://{address}', SCRIPTS_LOGIN, password):
+            yield
+    else:
+        proteus_config.set_xmlrpc(
+            f'http://{SCRIPTS_LOGIN}:{password}@{address}')
+        yield
+
+
+def one_by_one(hospital, folder, known, part, with_session):
+    "Calls for each record, a process for each file"
     touched = 0
-    with counted() as calls:
-        proteus_config.set_xmlrpc(url)
+    with counted() as calls, logged_in(hospital, with_session):
         requests = Model.get(REQUEST).find([
                 ('state', '=', 'requested'),
                 ('worklist_status', '=', 'todo'),
@@ -187,19 +198,20 @@ def measure(hospital, count, part, root):
             run_script(hospital, folder, *options),
             run_script(hospital, folder, *options),
             change(cursor, 3) or run_script(hospital, folder, *options)]
-    folder = root / 'old'
-    folder.mkdir()
-    known, rows = {}, []
-    for changes in (0, 0, 3):
-        change(cursor, changes)
-        clock = Clock(hospital)
-        calls, touched = one_by_one(hospital, folder, known, part)
-        factor = count / part
-        rows.append((
-                round(calls * factor),
-                touched if changes else round(touched * factor),
-                *clock.read(factor)))
-    yield f'one by one (of {part})', rows
+    for with_session in (False, True):
+        folder = root / f'one-by-one-{with_session}'
+        folder.mkdir()
+        known, rows, factor = {}, [], count / part
+        for changes in (0, 0, 3):
+            change(cursor, changes)
+            clock = Clock(hospital)
+            calls, touched = one_by_one(
+                hospital, folder, known, part, with_session)
+            rows.append((
+                    round(calls * factor),
+                    touched if changes else round(touched * factor),
+                    *clock.read(factor)))
+        yield 'one by one' + ', session' * with_session, rows
 
 
 def main():
@@ -217,7 +229,8 @@ def main():
         hospital.start()
         try:
             hospital.updater.stop()
-            print(f'{args.requests} open requests, {dt.date.today()}')
+            print(f'{args.requests} open requests, {dt.date.today()}; '
+                f'{args.part} fetched one by one')
             print(HEADER % (
                     '', 'run', 'calls', 'files', 'seconds', 'CPU here',
                     'CPU server'))
