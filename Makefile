@@ -13,7 +13,8 @@ help:
 	@echo 'make long         the long proofs: real files, hundreds of kills'
 	@echo 'make venv         only set up what the tests need'
 	@echo 'make screenshots  make the pictures of README.rst anew'
-	@echo 'make bench        measure, see benchmarks/README.rst (PART=sync, lists)'
+	@echo 'make bench        measure, see benchmarks/README.rst (PART=sync, lists,'
+	@echo '                  worklists)'
 	@echo
 	@echo 'Settable: DEMO_STATE, TRYTON_PORT, ORTHANC_PORT, DICOM_PORT, PYTHON,'
 	@echo 'DEMO_ADMIN_PASSWORD (at the first start)'

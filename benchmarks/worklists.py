@@ -8,7 +8,7 @@ Health 5.0: calls for each record over a connection without a session, and a
 process for each file; and the same with a session.  These ways are measured
 over a part of the requests and scaled up.
 
-    .demo/venv/bin/python benchmarks/worklists.py --requests 10000
+    make bench PART=worklists
 
 makes a hospital on PostgreSQL in a temporary folder, and prints a table.
 """
