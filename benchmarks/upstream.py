@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 "The environment of upstream's modules, beside the suite's"
 import shutil
-import subprocess
 import sys
 
 from demo.steps import StepError

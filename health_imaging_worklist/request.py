@@ -9,6 +9,7 @@ from trytond import backend
 from trytond.config import config
 from trytond.i18n import gettext
 from trytond.model import Index, ModelView, Workflow, fields
+from trytond.modules.health_imaging.logs import where
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Eval
 from trytond.tools import grouped_slice
@@ -263,7 +264,6 @@ class ImagingRequest(metaclass=PoolMeta):
         except backend.DatabaseOperationalError:
             raise
         except Exception as e:
-            logger.exception(
-                "worklist item of request %s: %s", self.id, type(e).__name__)
+            logger.error("worklist item of request %s: %s", self.id, where(e))
             return [Item(None, None, [
                         Finding('error', '', 'failed', type(e).__name__)], '')]

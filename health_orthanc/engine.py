@@ -16,6 +16,7 @@ from contextlib import closing, contextmanager
 from trytond import backend
 from trytond.config import config
 from trytond.i18n import gettext
+from trytond.modules.health_imaging.logs import where
 from trytond.pool import Pool
 from trytond.transaction import Transaction
 
@@ -25,7 +26,7 @@ from .client import OrthancError
 from .exceptions import explain
 from .locking import server_lock
 from .pages import (
-    Mark, Page, ahead, get_mark, pages_of_changes, pages_of_resources,
+    Mark, ahead, get_mark, pages_of_changes, pages_of_resources,
     pages_of_studies, studies_per_page)
 from .pagewriter import Failure, Outcome, PageWriter, unexpected
 from .rows import delete_rows, forget, insert_rows, select_rows, update_rows
@@ -112,8 +113,8 @@ class Synchronization:
                             server=server.rec_name)))
             except Exception as error:
                 logger.error(
-                    "run %s of server %s", self.run_id, self.server_id,
-                    exc_info=True)
+                    "run %s of server %s: %s", self.run_id, self.server_id,
+                    where(error))
                 if not self.commit:
                     raise
                 self._end('failed', gettext(
@@ -376,8 +377,8 @@ class Synchronization:
         else:
             id_ = mapping.clean(page.studies[0].get('ID')) or ''
             logger.error(
-                "study %s of server %s not written", id_, self.server_id,
-                exc_info=error)
+                "study %s of server %s not written: %s", id_,
+                self.server_id, where(error))
             failures = [Failure('study', id_[:255], None)]
         with self._transaction():
             for failure in failures:

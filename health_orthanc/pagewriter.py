@@ -12,6 +12,7 @@ from collections import defaultdict
 from contextlib import contextmanager
 
 from trytond.i18n import gettext
+from trytond.modules.health_imaging.logs import where
 from trytond.pool import Pool
 
 from . import mapping
@@ -163,8 +164,8 @@ class PageWriter:
                 name=error.name)
         except Exception as error:
             logger.error(
-                "%s of server %s not mapped", level, self.server_id,
-                exc_info=True)
+                "%s of server %s not mapped: %s", level, self.server_id,
+                where(error))
             reason = unexpected(error)
         id_ = mapping.clean(answer.get('ID')) or ''
         outcome.failures.append(Failure(level, id_[:255], reason))

@@ -240,7 +240,7 @@ class PublicationTestCase(WorklistMixin, unittest.TestCase):
     def test_items_of(self):
         Request = Pool().get('gnuhealth.imaging.test.request')
         self.hospital()
-        one, two, draft = self.request(), self.request(), self.draft()
+        _, two, draft = self.request(), self.request(), self.draft()
         items = Request.worklist_items_of([two.id, draft.id, 10 ** 9])
         self.assertEqual([i['id'] for i in items['items']], [two.id])
         self.assertEqual(Request.worklist_items_of([]), {'items': []})

@@ -9,7 +9,6 @@ from trytond.modules.health_orthanc.exceptions import (
     OrthancServerError, ServerCopyError, ServerURLError)
 from trytond.pool import Pool
 from trytond.tests.test_tryton import activate_module, with_transaction
-from trytond.transaction import Transaction
 
 from .fake import fake_orthanc
 from .tools import ImagingMixin
