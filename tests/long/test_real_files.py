@@ -19,10 +19,10 @@ from trytond.modules.health_orthanc.tests.mirror import SyncMixin
 from trytond.pool import Pool
 from trytond.tests.test_tryton import with_transaction
 
-# as they were when this was written; source archives hold the tests' files
+# dicognito's files are in its source archive only
 PACKAGES = [
     ('pydicom-data == 1.0.0', '--only-binary'),
-    ('nibabel == 5.4.2', '--no-binary'),
+    ('nibabel == 5.4.2', '--only-binary'),
     ('dicognito == 0.19.0', '--no-binary'),
     ]
 FOLDERS = {'__pycache__', '.git'}
@@ -37,7 +37,7 @@ def fetch():
         for requirement, kind in PACKAGES:
             subprocess.run(
                 [sys.executable, '-m', 'pip', 'download', '--quiet',
-                    '--no-deps', '--no-build-isolation', kind, ':all:',
+                    '--no-deps', kind, ':all:',
                     '--dest', making, requirement],
                 check=True, stdin=subprocess.DEVNULL)
         for archive in list(making.iterdir()):
