@@ -166,6 +166,7 @@ class ImagingRequest(GuardedWorkflow, ModelSQL, GuardedView):
                 Index(t, (t.scheduled_date, Index.Range())),
                 Index(t, (t.patient, Index.Range()), (t.date, Index.Range())),
                 Index(t, (t.request, Index.Similarity())),
+                Index(t, (t.request, Index.Range())),
                 Index(t, (t.date, Index.Range())),
                 })
         cls._order.insert(0, ('date', 'DESC'))
