@@ -163,7 +163,8 @@ class Crowd(Hospital):
                 ('all', [], "true"),
                 ('urgent, to read', [
                         ('urgent_finding', '=', True),
-                        ('unread', '=', True)], f"urgent_finding AND {unread}"),
+                        ('unread', '=', True)],
+                    f"urgent_finding AND {unread}"),
                 ('to read', [('unread', '=', True)], unread),
                 *((state, [('state', '=', state)], f"state = '{state}'")
                     for state in ['draft', 'reported', 'signed'])]:

@@ -41,7 +41,9 @@ class InstitutionTestCase(ImagingMixin, unittest.TestCase):
                 server, orthanc_UID=f'study{i}', request=request,
                 imaging_test=imaging_test,
                 orthanc_patient=OrthancPatient.create([{
-                            'server': server.id, 'uuid': f'patient{i}'}])[0].id)
+                            'server': server.id,
+                            'uuid': f'patient{i}',
+                            }])[0].id)
             for i, (request, imaging_test) in enumerate([
                     (result.request.id, None), (None, result.id),
                     (None, None)])]
