@@ -282,7 +282,8 @@ class Synchronization:
         entries, _, _ = self.client.changes(followed.seq - 1, 1)
         found = [e for e in entries if e['Seq'] == followed.seq]
         if not found:
-            return not followed.id
+            # An empty log tells nothing of what came since it was cleared.
+            return not followed.id and mark.seq == followed.seq
         return (found[0].get('ID'), found[0].get('Date')) == followed[1:]
 
     def _reconcile(self, levels):

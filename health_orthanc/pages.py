@@ -237,7 +237,10 @@ def _pages(client, instances, others, size):
 def _parents(client, ids, instances, size, done):
     "Pages of the studies of the resources"
     studies = client.bulk_content(ids, 'study') if ids else []
-    slices = list(_slices(studies, size or STUDIES)) or [[]]
+    size = size or STUDIES
+    # a few more than fit make no page of their own
+    size = size if len(studies) > 2 * size else 2 * size
+    slices = list(_slices(studies, size)) or [[]]
     for number, part in enumerate(slices, 1):
         series = client.bulk_content(
             [s['ID'] for s in part if s.get('ID')], 'series')

@@ -281,6 +281,23 @@ class SyncTestCase(SyncMixin, unittest.TestCase):
         self.assertMirrors(server)
 
     @with_transaction()
+    def test_cleared_log_again(self):
+        "Test that a gap after an empty log is noticed, with equal counts"
+        self.orthanc.store(*study(), *study())
+        server = self.server()
+        with self.orthanc.client() as client:
+            for add in [False, True, True]:
+                if add:
+                    self.orthanc.store(*study())
+                    client.delete('study', client.ids('study')[0])
+                client._call('DELETE', '/changes')
+                self.assertRun(self.sync(server))
+                self.assertMirrors(server)
+            self.orthanc.store(*study())
+            self.assertRun(self.sync(server), new=1)
+            self.assertMirrors(server)
+
+    @with_transaction()
     def test_moving_archive(self):
         "Test what comes and goes while a full synchronization reads"
         stored = [
