@@ -28,6 +28,7 @@ MAX_STRING = 16 * 1024
 MAX_STEPS = 50_000
 MAX_DEPTH = 20
 MAX_NESTING = 50
+MAX_PATHS = 100
 
 DIRECTIVES = {'if', 'for', 'choose', 'when', 'otherwise', 'end'}
 FUNCTIONS = {'defined', 'int', 'len', 'str', 'value_of'}
@@ -193,7 +194,7 @@ class Template:
             ``patient.puid``.
         """
         found = set()
-        _paths(self.body, {name: ()}, found)
+        _paths(self.body, {name: {()}}, found)
         return {'.'.join(path) for path in found if path}
 
 
@@ -392,29 +393,40 @@ def _paths(body, known, found):
             continue
         if item.node is not None:
             for node in ast.walk(item.node):
-                path = _path(node, known)
-                if path is not None:
-                    found.add(path)
+                found |= _path(node, known)
         if isinstance(item, _Block):
             inner = dict(known)
-            if item.word == 'for' and isinstance(item.names, str):
-                inner.pop(item.names, None)
-                path = _path(item.node, known)
-                if path is not None:
-                    inner[item.names] = path
+            if item.word == 'for':
+                # loops in loops may multiply them
+                path = set(sorted(_path(item.node, known))[:MAX_PATHS])
+                names = item.names
+                inner.update(dict.fromkeys(
+                        [names] if isinstance(names, str) else names, path))
             _paths(item.body, inner, found)
 
 
 def _path(node, known):
-    """Return the attributes that lead from a known name to the node."""
+    """Return the attributes that may lead from a known name to the node."""
     if isinstance(node, ast.Name):
-        return known.get(node.id)
-    if isinstance(node, ast.Subscript):
-        return _path(node.value, known)
+        return known.get(node.id, set())
     if isinstance(node, ast.Attribute):
-        path = _path(node.value, known)
-        return None if path is None else (*path, node.attr)
-    return None
+        return {(*path, node.attr) for path in _path(node.value, known)}
+    if isinstance(node, ast.Subscript):
+        parts = [node.value]
+    elif isinstance(node, ast.IfExp):
+        parts = [node.body, node.orelse]
+    elif isinstance(node, ast.BoolOp):
+        parts = node.values
+    elif isinstance(node, (ast.List, ast.Tuple)):
+        parts = node.elts
+    elif (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+            and node.func.id == 'value_of'):
+        # whatever name is computed
+        return set().union(*known.values(), *(
+                _path(a, known) for a in node.args))
+    else:
+        parts = []
+    return set().union(*(_path(part, known) for part in parts))
 
 
 # Rendering
@@ -456,6 +468,17 @@ class _Run:
         self.steps -= steps
         if self.steps < 0:
             self.fail('too_much', MAX_STEPS)
+
+    def weigh(self, value):
+        """Spend a step for each element, those of elements, too.
+
+        What compares and copies lists goes through all of them.
+        """
+        if isinstance(value, (list, tuple)):
+            self.spend(len(value))
+            for element in value:
+                self.weigh(element)
+        return value
 
     # blocks
 
@@ -522,7 +545,8 @@ class _Run:
         if block.node is None:
             matched = bool(choice[2])
         elif choice[1]:
-            matched = choice[2] == self.eval(block.node)
+            matched = self.weigh(choice[2]) == self.weigh(
+                self.eval(block.node))
         else:
             matched = bool(self.eval(block.node))
         if matched:
@@ -576,10 +600,10 @@ class _Run:
         return self.lookup(node.id)
 
     def eval_List(self, node):
-        return [self.eval(n) for n in node.elts]
+        return self.weigh([self.eval(n) for n in node.elts])
 
     def eval_Tuple(self, node):
-        return tuple(self.eval(n) for n in node.elts)
+        return self.weigh(tuple(self.eval(n) for n in node.elts))
 
     def eval_Attribute(self, node):
         value = self.eval(node.value)
@@ -607,7 +631,10 @@ class _Run:
                 None if n is None else self.eval(n)
                 for n in (node.slice.lower, node.slice.upper))
             return value[low:high]
-        return value[self.eval(node.slice)]
+        index = self.eval(node.slice)
+        if not isinstance(index, (str, int)):
+            self.fail('type', type(index).__name__)
+        return value[index]
 
     def eval_BoolOp(self, node):
         value = None
@@ -632,9 +659,9 @@ class _Run:
         return left - right
 
     def eval_Compare(self, node):
-        left = self.eval(node.left)
+        left = self.weigh(self.eval(node.left))
         for operator, comparator in zip(node.ops, node.comparators):
-            right = self.eval(comparator)
+            right = self.weigh(self.eval(comparator))
             if not _COMPARE[type(operator)](left, right):
                 return False
             left = right
@@ -678,6 +705,8 @@ class _Run:
     def function(self, name, args):
         if name in {'defined', 'value_of'}:
             variable = self.eval(args[0]) if args else None
+            if not isinstance(variable, str):
+                self.fail('type', type(variable).__name__)
             known = any(variable in s for s in self.scopes)
             if name == 'defined':
                 return known

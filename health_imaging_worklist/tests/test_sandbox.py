@@ -39,6 +39,7 @@ def values():
         'none': None,
         'price': Decimal('1.50'),
         'pairs': [('a', 1), ('b', 2)],
+        'codes': {(1, 2): 'x'},
         'long': 'x' * 15000,
         'function': print,
         'my': Record(
@@ -149,6 +150,15 @@ ATTACKS = [
     + '{% end %}' * 15,
     ''.join('{%% for a%d in numbers %%}' % i for i in range(5))
     + '$long' + '{% end %}' * 5,
+    # lists of lists of lists: few names for much to compare
+    '{% for a, b in [(1, 2)] %}'
+    + '{%% for a, b in [([%s], [%s])] %%}' % (
+        ', '.join('a' * 20), ', '.join('b' * 20)) * 6
+    + '${a == b}' + '{% end %}' * 7,
+    '{% for a in [1] %}'
+    + '{%% for a in [(%s)] %%}' % ', '.join('a' * 20) * 6
+    + '${defined(a)}' + '{% end %}' * 7,
+    '${defined((1, 2))}', '${value_of(1)}', '${codes[(1, 2)]}',
     # what is no template
     '${', '${}', '${1', '$my.', "${'}", '{% if %}x{% end %}',
     '{% if x %}', '{% end %}', '{% when 1 %}x{% end %}',
@@ -245,6 +255,30 @@ class SandboxTestCase(unittest.TestCase):
             Template('$r').render({'r': record}).text, 'x')
         with self.assertRaises(SandboxError):
             Template('${r.delete}').render({'r': record})
+
+    def test_paths(self):
+        "Whatever way leads to a field is found"
+        for source in [
+                '$my.patient.puid',
+                '{% for p in my.patient %}$p.puid{% end %}',
+                '{% for p in [my.patient] %}$p.puid{% end %}',
+                '{% for a, p in [(1, my.patient)] %}$p.puid{% end %}',
+                '${(my.patient if 1 else 0).puid}',
+                '${(0 or my.patient).puid}',
+                '${[my.patient][0].puid}',
+                "${value_of('my').patient.puid}",
+                "{% choose my.patient.puid %}{% when '1' %}{% end %}{% end %}",
+                ]:
+            with self.subTest(source=source):
+                self.assertIn('patient.puid', Template(source).paths('my'))
+        self.assertEqual(
+            Template('{% for my in numbers %}$my.x{% end %}').paths('my'),
+            set())
+        loops = Template(
+            '{% for my in [my.a, my.b, my.c] %}' * 18 + '$my.d'
+            + '{% end %}' * 18)
+        self.assertLess(
+            len(loops.paths('my')), 18 * 4 * sandbox.MAX_PATHS)
 
     def test_names_of_nodes(self):
         "No node that could call or assign is on the list by accident"
