@@ -14,7 +14,7 @@ from trytond.pool import Pool
 from trytond.tools import timezone
 from trytond.transaction import Transaction
 
-from .sandbox import Trusted, View
+from .sandbox import CONTROL, Trusted, View
 
 SECTION = 'health_imaging_worklist'
 
@@ -25,8 +25,8 @@ _READABLE = {
     'boolean', 'char', 'date', 'datetime', 'float', 'integer', 'many2many',
     'many2one', 'multiselection', 'numeric', 'one2many', 'one2one',
     'reference', 'selection', 'text', 'time', 'timedelta', 'timestamp'}
-_DELIMITERS = re.compile('[\x00-\x1f\x7f-\x9f\u2028\u2029\\\\^=]+')
-_UNPRINTABLE = re.compile('[\x00-\x1f\x7f-\x9f\u2028\u2029]+')
+_DELIMITERS = re.compile(r'[%s\\^=]+' % CONTROL)
+_UNPRINTABLE = re.compile('[%s]+' % CONTROL)
 
 
 class Adapted(str):

@@ -14,6 +14,8 @@ from collections import namedtuple
 from pydicom.charset import STAND_ALONE_ENCODINGS, python_encoding
 from pydicom.datadict import dictionary_has_tag, dictionary_VM
 
+from .sandbox import CONTROL
+
 __all__ = ['Finding', 'MODALITIES', 'check', 'codec', 'encodable']
 
 Finding = namedtuple('Finding', 'severity attribute code detail')
@@ -75,7 +77,7 @@ _RULES = {
     }
 _TIME_FRACTION = re.compile(r'\d{6}\.\d{1,6}')
 _OFFSET = re.compile(r'[+-](0\d|1[0-4])[0-5]\d')
-_CONTROL = re.compile('[\x00-\x1f\x7f-\x9f\u2028\u2029]')
+_CONTROL = re.compile('[%s]' % CONTROL)
 
 
 def codec(charset):

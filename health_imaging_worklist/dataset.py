@@ -51,6 +51,12 @@ STEP_KEYWORDS = {
     'ScheduledProtocolCodeSequence', 'ScheduledStationAETitle',
     'ScheduledStationName'}
 
+# Sequences in sequences: a worklist has two
+MAX_DEPTH = 20
+# What cannot be sent to the hosts
+NOT_XML = re.compile(
+    '[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]')
+
 _LINE = re.compile(
     r'[ \t]*\([ \t]*(?P<group>[0-9A-Fa-f]{4})[ \t]*,'
     r'[ \t]*(?P<element>[0-9A-Fa-f]{4})[ \t]*\)[ \t]*'
@@ -99,6 +105,15 @@ def parse(text, template_type):
     return parse_dump(text)
 
 
+def _check_text(text):
+    match = NOT_XML.search(text)
+    if match:
+        number = text.count('\n', 0, match.start()) + 1
+        raise DatasetError(
+            number, 'value',
+            NOT_XML.sub('?', text.split('\n')[number - 1].strip()))
+
+
 def parse_dump(text):
     """
     Read a dump as dump2dcm reads it (see its manual, "Dump File
@@ -108,6 +123,7 @@ def parse_dump(text):
     length is called explicit or undefined, and of an attribute that comes
     twice the first one counts.
     """
+    _check_text(text)
     root = Dataset()
     findings = []
     # open datasets and sequences, in turn
@@ -146,6 +162,8 @@ def parse_dump(text):
             continue
         vr = _vr(number, tag, match['vr'], findings)
         if vr == 'SQ':
+            if len(stack) > MAX_DEPTH:
+                raise DatasetError(number, 'value', tag)
             sequence = Sequence()
             if tag not in stack[-1]:
                 stack[-1].add(DataElement(tag, 'SQ', sequence))
@@ -254,6 +272,7 @@ def parse_json(text):
     Attributes of the scheduled step that stand at the top, where no Scheduled
     Procedure Step Sequence is given, become its one item.
     """
+    _check_text(text)
     try:
         content = json.loads(
             text, object_pairs_hook=_pairs, parse_constant=_constant)
@@ -261,6 +280,11 @@ def parse_json(text):
         raise DatasetError(e.lineno, 'json', e.msg) from e
     except RecursionError as e:
         raise DatasetError(None, 'json', 'recursion') from e
+    except DatasetError:
+        raise
+    except ValueError as e:
+        # a number of thousands of digits
+        raise DatasetError(None, 'json', type(e).__name__) from e
     if not isinstance(content, dict):
         raise DatasetError(None, 'json', type(content).__name__)
     findings = []
@@ -287,7 +311,7 @@ def _constant(name):
     raise DatasetError(None, 'json', name)
 
 
-def _json_dataset(content, findings):
+def _json_dataset(content, findings, depth=0):
     dataset = Dataset()
     for key, value in content.items():
         tag = _tag(None, key)
@@ -305,6 +329,8 @@ def _json_dataset(content, findings):
             value = value.get('Value', [])
         vr = _vr(None, tag, given, findings)
         if vr == 'SQ':
+            if depth >= MAX_DEPTH:
+                raise DatasetError(None, 'value', key)
             items = [] if value in ('', None) else value
             if isinstance(items, dict):
                 items = [items]
@@ -313,7 +339,7 @@ def _json_dataset(content, findings):
                 raise DatasetError(None, 'value', key)
             dataset.add(DataElement(
                     tag, 'SQ', Sequence(
-                        _json_dataset(i, findings) for i in items)))
+                        _json_dataset(i, findings, depth + 1) for i in items)))
             continue
         values = value if isinstance(value, list) else [value]
         _add(dataset, None, tag, vr,

@@ -6,6 +6,7 @@ from trytond.pool import Pool, PoolMeta
 from trytond.rpc import RPC
 from trytond.transaction import without_check_access
 
+from .dataset import NOT_XML
 from .exceptions import WorklistAnswerError
 from .versions import SOURCES, request_versions, short_digest
 
@@ -127,7 +128,7 @@ class ImagingRequest(metaclass=PoolMeta):
         problems = {'error': [], 'warning': []}
         for finding in item.findings:
             problems[finding.severity].append({
-                    'attribute': finding.attribute,
+                    'attribute': _sendable(finding.attribute),
                     'code': finding.code,
                     })
         answer = {
@@ -138,7 +139,7 @@ class ImagingRequest(metaclass=PoolMeta):
             'uid': self.merge_id,
             'version': version,
             'type': template.template_type or 'dump2dcm',
-            'charset': template.charset,
+            'charset': _sendable(template.charset),
             'errors': problems['error'],
             'warnings': problems['warning'],
             'text': None,
@@ -148,3 +149,7 @@ class ImagingRequest(metaclass=PoolMeta):
             answer['text'] = item.text
             answer['dataset'] = item.json
         return answer
+
+
+def _sendable(text):
+    return NOT_XML.sub('?', text or '')

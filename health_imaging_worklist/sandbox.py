@@ -55,9 +55,10 @@ _LITERAL = re.compile(
     r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*\"""", re.DOTALL)
 _FOR = re.compile(r'(?P<names>[\w\s,()]+?)\s+in\s+(?P<value>.+)', re.DOTALL)
 _STRFTIME = re.compile(r'(?:[^%]|%[aAbBdHIjmMpSyYzZfUwW%])*')
-# C0 and C1 controls and the line separators of Unicode: no DICOM text that
-# a worklist carries may hold them
-_CONTROL = re.compile('[\x00-\x1f\x7f-\x9f\u2028\u2029]+')
+# C0 and C1 controls, the line separators of Unicode and what is no character:
+# no DICOM text that a worklist carries may hold them
+CONTROL = '\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff'
+_CONTROL = re.compile('[%s]+' % CONTROL)
 
 Rendered = namedtuple('Rendered', 'text replaced')
 Rendered.__doc__ = """\

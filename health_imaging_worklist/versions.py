@@ -15,10 +15,13 @@ from sql import Literal
 from sql.conditionals import Coalesce
 from sql.operators import Concat
 
+from trytond.config import config
 from trytond.model import ModelSQL, fields
 from trytond.modules import get_module_info
 from trytond.pool import Pool
 from trytond.transaction import Transaction
+
+from .attributes import SECTION
 
 # What the variables of templates are taken from: links, seen from the
 # request, and names that are translated
@@ -80,7 +83,8 @@ def _common(language):
     cursor = Transaction().connection.cursor()
     cursor.execute(*table.select(_stamp(table), order_by=table.id))
     version = get_module_info('health_imaging_worklist')['version']
-    return ' '.join([version, language, *(stamp for stamp, in cursor)])
+    zone = config.get(SECTION, 'timezone', default='')
+    return ' '.join([version, language, zone, *(stamp for stamp, in cursor)])
 
 
 def _tree(paths):

@@ -196,6 +196,12 @@ class DumpTestCase(unittest.TestCase):
                 ('(0010,21c0) US x', 1, 'value'),
                 ('(0010,1030) DS x', 1, 'value'),
                 ('(0008,0018) UI =Nothing', 1, 'value'),
+                ('(0040,0100) SQ\n(fffe,e000) na\n' * 300
+                    + '(fffe,e00d) na\n(fffe,e0dd) na\n' * 300, 41, 'value'),
+                ('# x\n(0010,4000) LT [a\x0cb]', 2, 'value'),
+                ('# \x00', 1, 'value'),
+                ('(0010,0010) PN [\ufffe]', 1, 'value'),
+                ('(0010,0010) PN [\ud800]', 1, 'value'),
                 ]:
             with self.subTest(text=text):
                 with self.assertRaises(DatasetError) as caught:
@@ -275,6 +281,8 @@ class JSONTestCase(unittest.TestCase):
                     'binary'),
                 ('{"PatientID": {"vr": "OB", "InlineBinary": "eA=="}}',
                     'binary'),
+                ('{"PatientID": %s}' % ('9' * 5000), 'json'),
+                ('{"00400100": [' * 300 + '{}' + ']}' * 300, 'value'),
                 ]:
             with self.subTest(text=text[:50]):
                 with self.assertRaises(DatasetError) as caught:
@@ -385,6 +393,14 @@ class CheckTestCase(unittest.TestCase):
             with self.subTest(extra=extra):
                 self.assertIn(
                     ('error', attribute, code), self.findings(**extra))
+
+    def test_control(self):
+        for value in [r'a\ufffeb', r'\ud800', r'\u0001']:
+            ds, _ = parse_json('{"PatientName": "%s"}' % value)
+            with self.subTest(value=value):
+                self.assertIn(
+                    ('PatientName', 'control'),
+                    [(f.attribute, f.code) for f in check(ds)])
 
     def test_warnings(self):
         self.assertEqual(

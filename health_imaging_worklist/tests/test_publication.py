@@ -4,6 +4,7 @@ import datetime as dt
 import json
 import unittest
 from unittest.mock import patch
+from xmlrpc.client import dumps, loads
 
 from pydicom.dataset import Dataset
 
@@ -12,6 +13,7 @@ from trytond.modules.health_imaging.tests.tools import (
     IMAGING, create_patient, create_professional, create_test, create_user)
 from trytond.modules.health_imaging_worklist import host as host_module
 from trytond.modules.health_imaging_worklist import request as request_module
+from trytond.modules.health_imaging_worklist import versions
 from trytond.modules.health_imaging_worklist.exceptions import (
     HostError, HostLateError, WorklistAnswerError)
 from trytond.pool import Pool
@@ -189,6 +191,34 @@ class PublicationTestCase(WorklistMixin, unittest.TestCase):
             [(bad.id, ['multiple', 'text']), (worse.id, ['failed']), (good.id, [])])
 
     @with_transaction()
+    def test_items_without_control_characters(self):
+        "XML cannot carry them: one would cost the hosts the whole answer"
+        Request = Pool().get('gnuhealth.imaging.test.request')
+        self.hospital()
+        template, = self.dump.copy([self.dump], {'value_mode': 'gnuhealth5'})
+        template.charset = 'x\ufffe'
+        template.template += "(0010,4000) LT [a\x0cb]\n"
+        template.save()
+        other, = self.dump.copy([template])
+        other.template = self.dump.template + "# ${'\x01'}\n"
+        other.save()
+        for template in [template, other]:
+            self.request(requested_test=create_test(
+                    'X%s' % template.id, "X", aetitle='X',
+                    imaging_worklist_template=template))
+        self.request(patient=create_patient(
+                "A\uffffna", "Betz\ufffe", 'TST003GNU'))
+        answer = Request.worklist_items()
+        loads(dumps((answer,), methodresponse=True, allow_none=True))
+        bad, other, name = answer['items']
+        self.assertEqual([e['code'] for e in bad['errors']], ['text'])
+        self.assertFalse(other['errors'])
+        self.assertIn('PN [Betz^A na]', name['text'])
+        self.assertIn(
+            {'attribute': 'PatientName', 'code': 'replaced'},
+            name['warnings'])
+
+    @with_transaction()
     def test_stations(self):
         "An item for each AE title of the study, or for the one chosen"
         Request = Pool().get('gnuhealth.imaging.test.request')
@@ -300,6 +330,10 @@ class PublicationTestCase(WorklistMixin, unittest.TestCase):
         company, = Company.search([])
         name, = self.patient.party.person_names
         state = self.state()
+        with patch.object(versions.config, 'get', return_value='Asia/Tokyo'):
+            self.assertNotEqual(
+                self.state()['versions'][other.id],
+                state['versions'][other.id])
         for record, both in [
                 (request, False),
                 (self.patient, False),
