@@ -600,6 +600,18 @@ def test_wrong_items(host, answer):
         host.update(make_item(1))
 
 
+@pytest.mark.parametrize('items', [
+        [dict(make_item(1), id=float('inf'))],
+        [make_item(1), make_item(1)],
+        [dict(make_item(1), dataset='x'), dict(make_item(1), text='x')],
+        ])
+def test_items_that_cannot_be(host, items):
+    host.worklist.worklist_items_of = lambda *args: {'items': items}
+    with pytest.raises(_feed.AnswerError):
+        host.update(make_item(1))
+    assert not host.files()
+
+
 def test_items_nobody_asked_for(host):
     "They are not published"
     host.worklist.worklist_items_of = lambda ids: {

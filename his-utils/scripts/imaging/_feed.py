@@ -80,9 +80,12 @@ class Feed:
         answer = self._connection.call(
             MODEL, 'worklist_items_of', ids, *self._done)
         try:
-            return list(map(_checked, answer['items']))
-        except (TypeError, KeyError, ValueError):
+            items = list(map(_checked, answer['items']))
+            if len({item['key'] for item in items}) != len(items):
+                raise ValueError
+        except (TypeError, KeyError, ValueError, OverflowError):
             raise AnswerError('the answer is no worklist') from None
+        return items
 
     def fetched(self, published, failed):
         """Tell how many items are published here and how many are not."""
