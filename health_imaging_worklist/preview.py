@@ -60,7 +60,11 @@ class ImagingRequest(metaclass=PoolMeta):
 
     @classmethod
     def get_worklist(cls, requests, names):
-        result = {name: {r.id: None for r in requests} for name in names}
+        empty = {'worklist_attributes': []}
+        result = {
+            name: {r.id: empty.get(name) for r in requests} for name in names}
+        if not cls._may_preview():
+            return result
         for request, items in cls._worklist_rendered(requests):
             lines = request._worklist_publication(items)
             rows = []
@@ -77,6 +81,16 @@ class ImagingRequest(metaclass=PoolMeta):
             for name in names:
                 result[name][request.id] = values[name]
         return result
+
+    @classmethod
+    def _may_preview(cls):
+        """Return whether the user may see items
+
+        They hold more of the patient than the request does: who only reads
+        requests, such as the front desk, may not.
+        """
+        ModelAccess = Pool().get('ir.model.access')
+        return ModelAccess.get_access([cls.__name__])[cls.__name__]['write']
 
     def _worklist_publication(self, items):
         "Return the sentences that say whether modalities see the request"
@@ -135,7 +149,9 @@ class WorklistAttribute(ModelStorage, ModelView):
         super().read(ids, fields_names)
         wanted = {id_ // cls._rows for id_ in ids}
         # only what the user may read
-        requests = Request.search([('id', 'in', list(wanted))])
+        requests = []
+        if Request._may_preview():
+            requests = Request.search([('id', 'in', list(wanted))])
         tables = {
             request.id: item_rows(items[0])
             for request, items in Request._worklist_rendered(requests)

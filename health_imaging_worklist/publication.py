@@ -79,6 +79,7 @@ class ImagingRequest(metaclass=PoolMeta):
     @classmethod
     def worklist_items(cls, after=None, limit=500, done=False):
         "Return a page of what is on the worklist, in the order of the ids"
+        cls._check_host()
         limit = max(1, min(int(limit), MAX_REQUESTS))
         domain = cls.worklist_domain(done)
         if after is not None:
@@ -94,6 +95,7 @@ class ImagingRequest(metaclass=PoolMeta):
     @classmethod
     def worklist_items_of(cls, ids, done=False):
         "Return the items of those of the requests that are on the worklist"
+        cls._check_host()
         if len(ids) > MAX_REQUESTS:
             raise WorklistAnswerError(gettext(
                     'health_imaging_worklist.msg_items_too_many',

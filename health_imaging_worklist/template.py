@@ -263,7 +263,7 @@ class WorklistTemplate(DeactivableMixin, ModelSQL, GuardedView):
         with inactive_records():
             for template in cls.search([]):
                 with suppress(sandbox.SandboxError):
-                    paths |= parse(template.template).paths('my')
+                    paths |= parse(template.template or '').paths('my')
         return paths
 
     def render(self, data):

@@ -163,6 +163,35 @@ class PublicationTestCase(WorklistMixin, unittest.TestCase):
         self.assertIn('Betz^Ana', item['text'])
 
     @with_transaction()
+    def test_rights_read_only(self):
+        "Who only reads requests does not see what items say of the patient"
+        pool = Pool()
+        Attribute = pool.get('gnuhealth.imaging_worklist.attribute')
+        Request = pool.get('gnuhealth.imaging.test.request')
+        self.hospital()
+        request = self.request()
+        row, = request.worklist_attributes[:1]
+        names = ['worklist_text', 'worklist_findings', 'worklist_attributes']
+        for login, group, full in [
+                ('desk', 'health.group_health_frontdesk', False),
+                ('pacs', IMAGING, True)]:
+            user = create_user(login, group)
+            with self.subTest(login=login), \
+                    Transaction().set_user(user.id), \
+                    Transaction().set_context(_check_access=True):
+                values, = Request.read([request.id], names)
+                self.assertEqual(
+                    [bool(values[n]) for n in names], [full] * 3)
+                values, = Attribute.read([row.id], ['value'])
+                self.assertEqual(bool(values['value']), full)
+                if not full:
+                    for method, arguments in [
+                            (Request.worklist_items, []),
+                            (Request.worklist_items_of, [[request.id]])]:
+                        with self.assertRaises(AccessError):
+                            method(*arguments)
+
+    @with_transaction()
     def test_items_unforeseen(self):
         "A request that nobody foresaw stops no other one"
         Request = Pool().get('gnuhealth.imaging.test.request')
