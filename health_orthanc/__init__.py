@@ -7,8 +7,8 @@ from trytond.pool import Pool
 packages.check(health_imaging)
 
 from . import (  # noqa: E402
-    audit, connect, delete, ir, legacy, matching, notify, patient, result,
-    routes, series, server, study, sync, upload, viewer)
+    audit, connect, delete, ir, legacy, linking, matching, notify, patient,
+    result, routes, series, server, study, sync, upload, viewer)
 
 __all__ = ['register', 'routes']
 
@@ -18,6 +18,7 @@ def register():
         server.OrthancServer,
         patient.OrthancPatient,
         patient.Patient,
+        patient.Party,
         legacy.LegacyStudy,
         study.Study,
         series.Series,
@@ -37,6 +38,11 @@ def register():
         matching.Study,
         matching.Request,
         matching.Patient,
+        linking.Study,
+        linking.Result,
+        linking.LinkProposal,
+        linking.LinkStart,
+        linking.OrderStudyStart,
         ir.Cron,
         connect.NewConnectStart,
         connect.NewConnectSuccess,
@@ -51,6 +57,8 @@ def register():
     Pool.register(
         connect.NewConnect,
         delete.Delete,
+        linking.Link,
+        linking.OrderStudy,
         viewer.OpenViewer,
         upload.Upload,
         notify.NotificationKey,

@@ -18,6 +18,8 @@ class Audit(ModelSQL, ModelView):
             ('upload', "Uploaded"),
             ('link', "Linked"),
             ('unlink', "Unlinked"),
+            ('not_ours', "Not Ours"),
+            ('ours', "Ours After All"),
             ('delete', "Deleted"),
             ], "Event", required=True, readonly=True, sort=False)
     event_string = event.translated('event')

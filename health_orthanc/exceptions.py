@@ -44,6 +44,22 @@ class DeleteReasonError(UserError):
     pass
 
 
+class LinkChoiceError(UserError):
+    pass
+
+
+class LinkedError(UserError):
+    pass
+
+
+class LinkContradictionError(UserError):
+    pass
+
+
+class LinkReasonError(UserError):
+    pass
+
+
 _MESSAGES = [
     (SecretError, 'msg_password_unreadable'),
     (client.CertificateError, 'msg_orthanc_certificate'),

@@ -32,7 +32,7 @@ __all__ = ['Candidate', 'LINKS', 'Matcher']
 LINKS = [
     'patient', 'request', 'imaging_test', 'link_origin', 'to_verify',
     'merge_id']
-AUTOMATIC = {None, 'uid', 'tag', 'accession', 'puid'}
+AUTOMATIC = {None, 'uid', 'tag', 'accession', 'puid', 'patient'}
 _MERGE_IDS = '_orthanc_merge_ids'
 
 
@@ -218,7 +218,11 @@ class Matcher:
         known = self.orthanc_patients.get(candidate.row['orthanc_patient'])
         if known and known['link_origin'] == 'person' and known['patient']:
             return known['patient']
-        return self.by_puid.get(candidate.row['patient_id'])
+        owner = self.by_puid.get(candidate.row['patient_id'])
+        if not owner and known:
+            # the PUID was another one when the patient was linked
+            owner = known['patient']
+        return owner
 
     def _same_birth(self, patient, birth_date):
         known = self.births.get(patient)
@@ -248,7 +252,8 @@ class Matcher:
                         candidate.row['patient_id'] != line['merge_id']),
                     })
             self.taken.add(line['id'])
-        elif owner and self._same_birth(owner, candidate.birth_date):
+        elif owner and owner != links['patient'] and self._same_birth(
+                owner, candidate.birth_date):
             links.update({
                     'patient': owner,
                     'link_origin': 'puid',

@@ -3,12 +3,17 @@
 from sql import Null
 from sql.aggregate import Count
 
+from trytond.i18n import gettext
 from trytond.model import Index, ModelSQL, ModelView, Unique, fields
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Bool, Eval, If
 from trytond.transaction import Transaction, without_check_access
 
+from .evidence import named
+from .exceptions import LinkContradictionError
+from .matching import Matcher
 from .mirror import check_person_fields
+from .rows import update_rows
 from .viewer import explorer_link
 
 
@@ -110,28 +115,130 @@ class OrthancPatient(ModelSQL, ModelView):
             new_args += [patients, values]
         super().write(*new_args)
         if linked:
-            cls._link_studies(cls.browse(linked))
+            linked = cls.browse(linked)
+            cls._check_links([p for p in linked if p.patient])
+            cls._link_studies(linked)
 
     @classmethod
     @without_check_access
-    def _link_studies(cls, patients):
-        "Link the studies of the patients, except those a person linked"
+    def _check_links(cls, patients):
+        "Nobody links across a contradiction"
+        for patient in patients:
+            facts = patient._contradictions()
+            if facts:
+                raise LinkContradictionError(gettext(
+                        'health_orthanc.msg_patient_contradiction',
+                        patient=patient.rec_name, facts='\n'.join(facts)))
+
+    def _contradictions(self):
+        Patient = Pool().get('gnuhealth.patient')
+        patient, party, facts = self.patient, self.patient.party, []
+        owners = self.ident and Patient.search(
+            [('party.ref', '=', self.ident)], limit=1)
+        if owners and owners[0] != patient:
+            facts.append(gettext(
+                    'health_orthanc.msg_contradiction_puid',
+                    patient_id=self.ident, owner=named(owners[0]),
+                    patient=named(patient)))
+        birth = None if party.est_dob else party.dob
+        if self.bd and birth and self.bd != birth:
+            facts.append(gettext(
+                    'health_orthanc.msg_contradiction_birth',
+                    study_birth=self.bd, birth=birth,
+                    patient=named(patient)))
+        for study in self._studies_to_link():
+            record = study.imaging_test or study.request
+            if record and record.patient != patient:
+                facts.append(gettext(
+                        'health_orthanc.msg_contradiction_request',
+                        study=study.rec_name, record=record.rec_name,
+                        owner=named(record.patient), patient=named(patient)))
+        return facts
+
+    def _studies_to_link(self):
+        "The studies, except those a person linked"
         Study = Pool().get('gnuhealth.imaging_orthanc.study')
-        studies = Study.search([
-                ('orthanc_patient', 'in', [p.id for p in patients]),
+        return Study.search([
+                ('orthanc_patient', '=', self.id),
                 ['OR',
                     ('link_origin', '=', None),
                     ('link_origin', '!=', 'person'),
                     ],
                 ])
-        to_write = []
-        for study in studies:
-            patient = study.orthanc_patient.patient
-            if study.patient != patient:
+
+    @classmethod
+    @without_check_access
+    def _link_studies(cls, patients):
+        pool = Pool()
+        Study = pool.get('gnuhealth.imaging_orthanc.study')
+        Audit = pool.get('gnuhealth.orthanc.audit')
+        to_write, linked, unlinked = [], [], []
+        for row in patients:
+            for study in row._studies_to_link():
+                if study.patient == row.patient or study.request or (
+                        study.imaging_test):
+                    continue
                 to_write += [[study], {
-                        'patient': patient.id if patient else None}]
-        if to_write:
+                        'patient': row.patient.id if row.patient else None,
+                        'link_origin': 'patient' if row.patient else None,
+                        'to_verify': False,
+                        }]
+                (linked if row.patient else unlinked).append(study)
+        if not to_write:
+            return
+        Audit.note('unlink', unlinked)
+        with Transaction().set_context(orthanc_linking=True):
             Study.write(*to_write)
+        Audit.note('link', Study.browse(linked))
+        Matcher.match_rows(
+            lambda table: table.id.in_([s.id for s in linked] or [-1]))
+
+
+class Party(metaclass=PoolMeta):
+    __name__ = 'party.party'
+
+    @classmethod
+    def __setup__(cls):
+        super().__setup__()
+        t = cls.__table__()
+        cls._sql_indexes.add(
+            Index(t, (t.dob, Index.Range()), where=t.dob != Null))
+
+    @classmethod
+    def write(cls, *args):
+        super().write(*args)
+        corrected = [
+            p for parties, values in zip(args[::2], args[1::2])
+            if {'ref', 'dob', 'est_dob'} & values.keys() for p in parties]
+        if corrected:
+            cls._follow_puids(cls.browse(corrected))
+
+    @classmethod
+    @without_check_access
+    def _follow_puids(cls, parties):
+        "Link what the corrected PUIDs and birth dates tell about"
+        pool = Pool()
+        OrthancPatient = pool.get('gnuhealth.orthanc.patient')
+        Study = pool.get('gnuhealth.imaging_orthanc.study')
+        Audit = pool.get('gnuhealth.orthanc.audit')
+        refs = list({p.ref for p in parties} - {None, ''})
+        if not refs:
+            return
+        wrong = [
+            ('link_origin', '=', 'puid'),
+            ('patient.party.ref', 'not in', refs),
+            ]
+        studies = Study.search([('patient_id', 'in', refs), wrong])
+        Audit.note('unlink', studies)
+        for Model, records in [
+                (Study, studies),
+                (OrthancPatient, OrthancPatient.search(
+                        [('ident', 'in', refs), wrong])),
+                ]:
+            update_rows(Model, ['patient', 'link_origin'], [
+                    [r.id, None, None] for r in records])
+        Matcher.match_rows(lambda study: (study.patient == Null)
+            & study.patient_id.in_(refs))
 
 
 class Patient(metaclass=PoolMeta):

@@ -79,6 +79,7 @@ class Study(ModelSQL, GuardedView):
             ('tag', "Other Tag"),
             ('accession', "Accession Number"),
             ('puid', "PUID"),
+            ('patient', "Patient in Orthanc"),
             ('person', "Person"),
             ], "Linked by", readonly=True, sort=False)
     to_verify = fields.Boolean("To Verify",

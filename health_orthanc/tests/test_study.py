@@ -98,7 +98,8 @@ class StudyTestCase(ImagingMixin, unittest.TestCase):
     def test_person_links(self):
         Study = Pool().get('gnuhealth.imaging_orthanc.study')
         self.hospital()
-        study = self.study(self.server(), to_verify=True)
+        study = self.study(
+            self.server(), to_verify=True, patient_id='FOREIGN')
         result = self.result()
         study.imaging_test = result
         study.on_change_imaging_test()
@@ -303,6 +304,6 @@ class StudyTestCase(ImagingMixin, unittest.TestCase):
         OrthancPatient.write([orthanc_patient], {'patient': self.patient.id})
         study = type(study)(study.id)
         self.assertEqual(study.patient, self.patient)
-        self.assertEqual(study.link_origin, 'person')
+        self.assertEqual(study.link_origin, 'patient')
         self.assertEqual(
             Patient.search([('orthanc_studies', '!=', None)]), [self.patient])
