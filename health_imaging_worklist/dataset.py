@@ -34,7 +34,12 @@ __all__ = [
 REFUSED_VR = {'OB', 'OD', 'OF', 'OL', 'OV', 'OW', 'UN'}
 # VRs in which a backslash is a character (PS3.5 6.2)
 SINGLE_VR = {'LT', 'ST', 'UR', 'UT'}
-INTEGER_VR = {'SL', 'SS', 'SV', 'UL', 'US', 'UV'}
+# dump2dcm cuts off the bits for which there is no room
+INTEGERS = {
+    'SL': range(-2**31, 2**31), 'SS': range(-2**15, 2**15),
+    'SV': range(-2**63, 2**63), 'UL': range(2**32), 'US': range(2**16),
+    'UV': range(2**64)}
+INTEGER_VR = set(INTEGERS)
 FLOAT_VR = {'FD', 'FL'}
 NUMBER_VR = INTEGER_VR | FLOAT_VR | {'DS', 'IS'}
 KNOWN_VR = {
@@ -237,6 +242,8 @@ def _add(dataset, line, tag, vr, value):
                 parts = [p.lstrip(' ') for p in parts]
             if vr in INTEGER_VR:
                 parts = [int(p) for p in parts]
+                if not all(p in INTEGERS[vr] for p in parts):
+                    raise ValueError(vr)
             elif vr in FLOAT_VR:
                 parts = [float(p) for p in parts]
             elif vr == 'AT':

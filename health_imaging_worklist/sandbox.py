@@ -612,9 +612,12 @@ class _Run:
         if isinstance(value, View):
             self.spend(10)
             try:
-                return value.field(name)
+                result = value.field(name)
             except KeyError:
                 self.fail('field', name)
+            if isinstance(result, list):
+                self.spend(len(result))
+            return result
         if isinstance(value, dict):
             if name in value:
                 return value[name]

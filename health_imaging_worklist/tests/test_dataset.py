@@ -194,6 +194,8 @@ class DumpTestCase(unittest.TestCase):
                 ('(7fe0,0010) OW =/etc/passwd', 1, 'binary'),
                 ('(0010,0010) OB =/etc/passwd', 1, 'binary'),
                 ('(0010,21c0) US x', 1, 'value'),
+                ('(0010,21c0) US 65536', 1, 'value'),
+                ('(0010,21c0) US -1', 1, 'value'),
                 ('(0010,1030) DS x', 1, 'value'),
                 ('(0008,0018) UI =Nothing', 1, 'value'),
                 ('(0040,0100) SQ\n(fffe,e000) na\n' * 300

@@ -41,10 +41,11 @@ def values():
         'pairs': [('a', 1), ('b', 2)],
         'codes': {(1, 2): 'x'},
         'long': 'x' * 15000,
+        'letters': list('abcdefghij'),
         'function': print,
         'my': Record(
             rec_name="001-01", patient=patient, urgent=True,
-            lines=[patient, patient]),
+            lines=[patient, patient], many=[1] * 9000),
         }
 
 
@@ -158,6 +159,8 @@ ATTACKS = [
     '{% for a in [1] %}'
     + '{%% for a in [(%s)] %%}' % ', '.join('a' * 20) * 6
     + '${defined(a)}' + '{% end %}' * 7,
+    '{% for a in letters %}{% for b in letters %}${len(my.many)}'
+    '{% end %}{% end %}',
     '${defined((1, 2))}', '${value_of(1)}', '${codes[(1, 2)]}',
     # what is no template
     '${', '${}', '${1', '$my.', "${'}", '{% if %}x{% end %}',
