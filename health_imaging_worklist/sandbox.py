@@ -14,6 +14,7 @@ import ast
 import datetime
 import json
 import re
+from bisect import bisect_right
 from collections import namedtuple
 from decimal import Decimal
 
@@ -46,9 +47,7 @@ NODES = {
     ast.USub, ast.Add, ast.Sub, ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt,
     ast.GtE, ast.In, ast.NotIn, ast.Is, ast.IsNot}
 
-_TAG = re.compile(
-    r'(?<!\\)(?:\{%\s*(?P<word>\w+)\s*(?P<rest>.*?)\s*%\}|\{#.*?#\})',
-    re.DOTALL)
+_TAG = re.compile(r'(?<!\\)\{(?:%\s*(?P<word>\w+)|#)')
 _ESCAPED = re.compile(r'\\(\r?\n|\\|\{%|\{#)')
 _NAME = re.compile(r'[A-Za-z_][A-Za-z0-9_.]*')
 _LITERAL = re.compile(
@@ -201,18 +200,37 @@ class Template:
 
 # Parsing
 
+def _tags(source):
+    """Yield start, end, word and rest of directives; comments have no word.
+
+    A regular expression for all of it would look for each missing end anew.
+    """
+    unclosed = set()
+    match = _TAG.search(source)
+    while match:
+        kind = source[match.start() + 1]
+        position = match.end()
+        stop = -1 if kind in unclosed else source.find(kind + '}', position)
+        if stop < 0:
+            unclosed.add(kind)
+        else:
+            word, rest = match['word'], source[position:stop].strip()
+            position = stop + 2
+            yield match.start(), position, word, rest
+        match = _TAG.search(source, position)
+
+
 def _parse(source):
     root = []
     stack = [(None, root)]
     offset = 0
-    for match in _TAG.finditer(source):
+    for start, end, word, rest in _tags(source):
         body = stack[-1][1]
-        body.extend(_texts(source, offset, match.start()))
-        offset = match.end()
-        word = match.group('word')
+        body.extend(_texts(source, offset, start))
+        offset = end
         if word is None:
             continue
-        line = source.count('\n', 0, match.start()) + 1
+        line = source.count('\n', 0, start) + 1
         if word not in DIRECTIVES:
             raise SandboxError(line, 'directive', word)
         if word == 'end':
@@ -220,7 +238,7 @@ def _parse(source):
                 raise SandboxError(line, 'end', word)
             stack.pop()
             continue
-        block = _block(line, word, match.group('rest'), stack)
+        block = _block(line, word, rest, stack)
         body.append(block)
         stack.append((block, block.body))
         if len(stack) > MAX_DEPTH:
@@ -234,6 +252,8 @@ def _parse(source):
 
 def _block(line, word, rest, stack):
     names = node = None
+    if len(rest) > MAX_EXPRESSION:
+        raise SandboxError(line, 'expression_length', MAX_EXPRESSION)
     if word in {'when', 'otherwise'}:
         choose = next((
                 b for b, _ in reversed(stack)
@@ -284,7 +304,7 @@ def _texts(source, start, end):
 
     def line_at(position):
         return (line + text.count('\n', 0, position)
-            + sum(j <= position for j in joined))
+            + bisect_right(joined, position))
 
     result, pending, position = [], [], 0
 

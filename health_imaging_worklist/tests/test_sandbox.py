@@ -162,6 +162,7 @@ ATTACKS = [
     '{% for a in letters %}{% for b in letters %}${len(my.many)}'
     '{% end %}{% end %}',
     '${defined((1, 2))}', '${value_of(1)}', '${codes[(1, 2)]}',
+    '{% for a' + ' ' * 60000 + 'n %}x{% end %}',
     # what is no template
     '${', '${}', '${1', '$my.', "${'}", '{% if %}x{% end %}',
     '{% if x %}', '{% end %}', '{% when 1 %}x{% end %}',
@@ -250,6 +251,20 @@ class SandboxTestCase(unittest.TestCase):
                 ]:
             with self.subTest(source=source):
                 self.assertEqual(self.render(source), result)
+
+    def test_unclosed(self):
+        "What does not close is text, however often it comes"
+        for source, result in [
+                ('{% if ' * 10000, None),
+                ('{#' * 30000, None),
+                ('{% if x' + ' ' * 60000, None),
+                ('{% if 1 %}{# x #}a{% end %}{# ', 'a{# '),
+                ('{% if 1 %}{#{% end %}#}x{% end %}', 'x'),
+                ('{%if{# x #}a', '{%ifa'),
+                ('{#}a', None),
+                ]:
+            with self.subTest(source=source[:40]):
+                self.assertEqual(self.render(source), result or source)
 
     def test_nothing_is_called(self):
         "A view gives fields only"
