@@ -1,10 +1,11 @@
 # SPDX-FileCopyrightText: The GNU Health imaging suite contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
+from trytond.model import ModelSQL
 from trytond.pool import Pool
 
 from . import (
     attachment, catalogue, configuration, institution, order, order_report,
-    packages, request, result, result_event, result_report)
+    packages, request, result, result_event, result_report, search)
 
 __all__ = ['register']
 
@@ -47,3 +48,5 @@ def register():
         order_report.RequestSlip,
         result_report.ImagingResultReport,
         module='health_imaging', type_='report')
+    Pool.register_mixin(
+        search.GuardedSearch, ModelSQL, module='health_imaging')

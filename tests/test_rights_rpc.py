@@ -8,7 +8,8 @@ import unittest
 from unittest.mock import patch
 
 from rights import (
-    RightsMixin, call, own_classes, read_table, stored_models, undone)
+    RightsMixin, call, complaint, own_classes, read_table, refused,
+    stored_models, undone)
 
 from trytond.exceptions import TrytonException
 from trytond.model import ModelSQL, fields
@@ -226,6 +227,26 @@ class RightsRPCTestCase(RightsMixin, unittest.TestCase):
                     self.assertIn('hushed', answer)
                     self.assertNotIn('a-test-password', answer)
                     self.assertNotIn(self.secret(server), answer)
+
+    @with_transaction()
+    def test_guessed(self):
+        "Nobody guesses by searches what may not be read of a server"
+        self.records()
+        self.people()
+        Study = Pool().get('gnuhealth.imaging_orthanc.study')
+        guess = ('user', 'like', 'a%')
+        for role in ['imaging', 'imgadm', 'doctor', 'orthanc']:
+            for domain in [
+                    [('server_config.user', *guess[1:])],
+                    [('server_config', 'where', [guess])],
+                    [('series', 'where', [
+                        ('study', 'where', [
+                            ('server_config', 'where', [guess])])])],
+                    ]:
+                with self.subTest(role=role, domain=domain):
+                    error = complaint(
+                        self.users[role], Study, 'search_count', domain)
+                    self.assertTrue(refused(error), error)
 
     @with_transaction()
     def test_on_change_without_network(self):

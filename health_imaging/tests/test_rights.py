@@ -8,7 +8,7 @@ from trytond.modules.health_imaging.exceptions import TransitionError
 from trytond.pool import Pool
 from trytond.tests.test_tryton import (
     activate_module, drop_db, with_transaction)
-from trytond.transaction import Transaction
+from trytond.transaction import Transaction, check_access
 
 from .tools import (
     DOCTOR, FRONT_DESK, IMAGING, IMAGING_ADMIN, Hospital, create_hospital,
@@ -28,6 +28,39 @@ class RightsTestCase(Hospital, unittest.TestCase):
     def tearDownClass(cls):
         super().tearDownClass()
         drop_db()
+
+    @with_transaction()
+    def test_search_inside(self):
+        "Nobody guesses by searches what may not be read"
+        pool = Pool()
+        Request = pool.get('gnuhealth.imaging.test.request')
+        self.hospital()
+        result = self.result()
+        result.comment = "Fracture"
+        result.save()
+        inside = ('results', 'where', [('comment', 'like', 'F%')])
+        domains = [
+            [inside],
+            [('id', '>', 0), ['OR', ('urgent', '=', True), [inside]]],
+            [('results', 'not where', ['OR', ('comment', 'like', 'F%')])],
+            [('patient', 'where', [('id', '>', 0)]), inside],
+            ]
+        for group, allowed in [(DOCTOR, True), (FRONT_DESK, False)]:
+            user = create_user(group, group)
+            with Transaction().set_user(user.id), check_access():
+                for domain in domains:
+                    with self.subTest(group=group, domain=domain):
+                        if allowed:
+                            Request.search(domain)
+                            continue
+                        with self.assertRaises(AccessError):
+                            Request.search(domain)
+                        with self.assertRaises(AccessError):
+                            Request.search(domain, count=True)
+                self.assertTrue(Request.search([
+                            ('requested_test', 'where', [
+                                ('test_type', 'where', [
+                                    ('code', '=', 'CT')])])]))
 
     @with_transaction()
     def test_rights(self):
