@@ -510,7 +510,11 @@ class ImagingRequest(GuardedWorkflow, ModelSQL, GuardedView):
     @ModelView.button
     @Workflow.transition('cancelled')
     def cancel(cls, requests):
-        pass
+        for request in requests:
+            if request.results:
+                raise NotOpenError(gettext(
+                        'health_imaging.msg_not_open',
+                        request=request.rec_name))
 
     @classmethod
     @ModelView.button
@@ -524,17 +528,21 @@ class ImagingRequest(GuardedWorkflow, ModelSQL, GuardedView):
         pass
 
     @classmethod
+    def check_requested(cls, requests):
+        for request in requests:
+            if request.state not in {'requested', 'done'}:
+                raise NotRequestedError(gettext(
+                        'health_imaging.msg_not_requested',
+                        request=request.rec_name))
+
+    @classmethod
     def create_results(cls, requests):
         """Return the results of the requests, made where there is none
 
         The requests are then done.
         """
         Result = Pool().get('gnuhealth.imaging.test.result')
-        for request in requests:
-            if request.state not in {'requested', 'done'}:
-                raise NotRequestedError(gettext(
-                        'health_imaging.msg_not_requested',
-                        request=request.rec_name))
+        cls.check_requested(requests)
         cls.lock(requests)
         without = [r for r in requests if not r.results]
         Result.save([r.get_result() for r in without])
@@ -586,6 +594,8 @@ class CancelRequest(GuardedWizard):
             raise NotOpenError(gettext(
                     'health_imaging.msg_not_open',
                     request=self.record.rec_name))
-        self.model.write(requests, {'cancel_reason': self.start.reason})
+        self.model.write(requests, {
+                'cancel_reason': getattr(self.start, 'reason', None),
+                })
         self.model.cancel(requests)
         return 'end'

@@ -7,6 +7,7 @@ from trytond.model import (
     Index, ModelSQL, ModelView, Unique, Workflow, fields)
 from trytond.modules.health.core import (
     get_health_professional, get_institution)
+from trytond.pool import Pool
 from trytond.pyson import Bool, Eval, If, PYSONEncoder
 from trytond.transaction import Transaction, without_check_access
 from trytond.wizard import StateAction
@@ -46,7 +47,7 @@ class ImagingResult(GuardedWorkflow, ModelSQL, GuardedView):
     date = fields.DateTime("Date", required=True, states=_not_signed)
     request = fields.Many2One(
         'gnuhealth.imaging.test.request', "Request Info", readonly=True,
-        states=_asked)
+        ondelete='RESTRICT', states=_asked)
     order = fields.Char("Order", readonly=True, states=_asked)
     request_date = fields.DateTime(
         "Request Date", readonly=True, states=_asked)
@@ -270,6 +271,7 @@ class ImagingResult(GuardedWorkflow, ModelSQL, GuardedView):
         for values in vlist:
             cls._check_button_fields(
                 {name for name, value in values.items() if value})
+            cls._check_request([], values.get('request'))
         vlist = [values.copy() for values in vlist]
         without = [v for v in vlist if not v.get('number')]
         numbers = next_numbers('imaging_test_sequence', len(without))
@@ -284,6 +286,8 @@ class ImagingResult(GuardedWorkflow, ModelSQL, GuardedView):
         for results, values in zip(actions, actions):
             check_rights(cls, results, 'write')
             cls._check_button_fields(values.keys())
+            if 'request' in values:
+                cls._check_request(results, values['request'])
             if (values.get('state', 'signed') == 'signed'
                     and cls._signed_fields & values.keys()):
                 cls.check_not_signed(results)
@@ -308,6 +312,22 @@ class ImagingResult(GuardedWorkflow, ModelSQL, GuardedView):
             raise TransitionError(gettext(
                     'health_imaging.msg_state_by_button',
                     **cls.__names__(min(by_button))))
+
+    @classmethod
+    def _check_request(cls, results, id_):
+        "A result answers what was requested, and nothing else from then on"
+        if not Transaction().check_access:
+            return
+        for result in results:
+            if result.request and result.request.id != id_:
+                raise TransitionError(gettext(
+                        'health_imaging.msg_state_by_button',
+                        **cls.__names__('request')))
+        if id_ and not (results and all(r.request for r in results)):
+            Request = Pool().get('gnuhealth.imaging.test.request')
+            requests = Request.browse([id_])
+            check_rights(Request, requests, 'read')
+            Request.check_requested(requests)
 
     @classmethod
     def validate_fields(cls, results, field_names):

@@ -8,20 +8,21 @@ from PIL import Image
 
 from trytond.model.exceptions import (
     AccessButtonError, AccessError, RequiredValidationError)
+from trytond.model.modelsql import ForeignKeyError
 from trytond.modules.health_imaging import attachment
 from trytond.modules.health_imaging.exceptions import (
-    EventFixedError, EventTextError, NotSignedError, ReadError,
-    ResultSignedError, SignatureError, TransitionError)
+    EventFixedError, EventTextError, NotOpenError, NotRequestedError,
+    NotSignedError, ReadError, ResultSignedError, SignatureError, TransitionError)
 from trytond.modules.health_imaging.request import now
 from trytond.pool import Pool
 from trytond.tests.test_tryton import (
     activate_module, drop_db, with_transaction)
-from trytond.transaction import Transaction
+from trytond.transaction import Transaction, check_access
 
 from .test_pictures import encode
 from .tools import (
-    DOCTOR, IMAGING, IMAGING_ADMIN, PNG, Hospital, create_professional,
-    create_user)
+    DOCTOR, IMAGING, IMAGING_ADMIN, PNG, Hospital, create_patient,
+    create_professional, create_user)
 
 
 class ResultTestCase(Hospital, unittest.TestCase):
@@ -40,6 +41,67 @@ class ResultTestCase(Hospital, unittest.TestCase):
 
     def as_user(self, user):
         return Transaction().set_user(user.id, set_context=False)
+
+    @with_transaction()
+    def test_request_stays(self):
+        "A result does not become that of another request or patient"
+        pool = Pool()
+        Request = pool.get('gnuhealth.imaging.test.request')
+        Result = pool.get('gnuhealth.imaging.test.result')
+        self.hospital()
+        result = self.result()
+        request = result.request
+        other = self.request(
+            patient=create_patient("Bea", "Carr", 'TST002GNU'))
+        Request.requested([other])
+        again = self.request()
+        with self.as_user(create_user('doctor', DOCTOR)), check_access():
+            for values in [
+                    {'request': other.id, 'patient': other.patient.id},
+                    {'request': again.id},
+                    {'request': None},
+                    ]:
+                with self.subTest(values=values):
+                    with self.assertRaises(TransitionError):
+                        Result.write([Result(result.id)], values)
+            with self.assertRaises(TransitionError):
+                Request.write([Request(request.id)], {
+                        'results': [('remove', [result.id])]})
+            with self.assertRaises(TransitionError):
+                Request.write([Request(again.id)], {
+                        'results': [('add', [result.id])]})
+            # as forms send it
+            Result.write([Result(result.id)], {
+                    'request': request.id, 'comment': "Healthy"})
+        self.assertEqual(Result(result.id).request, request)
+
+    @with_transaction()
+    def test_nothing_requested(self):
+        "There is no result of a draft, and none is lost with its request"
+        pool = Pool()
+        Request = pool.get('gnuhealth.imaging.test.request')
+        Result = pool.get('gnuhealth.imaging.test.result')
+        self.hospital()
+        draft = self.request()
+        values = {
+            'patient': self.patient.id, 'request': draft.id,
+            'requested_test': self.ct.id, 'doctor': self.doctor.id}
+        with self.as_user(create_user('doctor', DOCTOR)), check_access():
+            with self.assertRaises(NotRequestedError):
+                Result.create([values])
+            loose, = Result.create([{**values, 'request': None}])
+            with self.assertRaises(NotRequestedError):
+                Result.write([loose], {'request': draft.id})
+            Request.requested([Request(draft.id)])
+            Result.write([loose], {'request': draft.id})
+            Request.write([Request(draft.id)], {'cancel_reason': "Mistake"})
+            with self.assertRaises(NotOpenError):
+                Request.cancel([Request(draft.id)])
+        # as older databases have it
+        old = self.request()
+        Result.create([{**values, 'request': old.id}])
+        with self.assertRaises(ForeignKeyError):
+            Request.delete([old])
 
     @with_transaction()
     def test_mark_read(self):
