@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 PYTHON ?= python3
 
-.PHONY: help demo demo-stop demo-clean test venv screenshots bench long
+.PHONY: help demo demo-stop demo-clean test long venv locale screenshots bench
 .DEFAULT_GOAL := help
 
 help:
@@ -12,6 +12,7 @@ help:
 	@echo 'make test         set up what the tests need and run them all'
 	@echo 'make long         the long proofs: real files, hundreds of kills'
 	@echo 'make venv         only set up what the tests need'
+	@echo 'make locale       bring the catalogues of translations up to date'
 	@echo 'make screenshots  make the pictures of README.rst anew'
 	@echo 'make bench        measure, see benchmarks/README.rst (PART=sync, lists,'
 	@echo '                  worklists)'
@@ -33,6 +34,10 @@ test:
 
 long:
 	@$(PYTHON) tests/run --long
+
+locale:
+	@venv=$$($(PYTHON) -m demo.bootstrap --tests) && \
+	PYTHONWARNINGS=ignore "$$venv" tests/catalogues.py
 
 venv:
 	@$(PYTHON) -m demo.bootstrap --tests
