@@ -147,6 +147,10 @@ class ImagingRequest(GuardedWorkflow, ModelSQL, GuardedView):
 
     # What a request is known by once it has left the draft
     _identity_fields = {'patient', 'requested_test', 'request', 'request_line'}
+    # What people may change until the study is done
+    _open_fields = {
+        'date', 'doctor', 'referring_professional', 'institution',
+        'scheduled_date', 'context', 'comment', 'urgent'}
 
     @classmethod
     def __setup__(cls):
@@ -355,7 +359,9 @@ class ImagingRequest(GuardedWorkflow, ModelSQL, GuardedView):
                     where=table.request.in_(list(sub_orders))))
             for order, line in cursor:
                 suffix = (line or '').rpartition('-')[2]
-                number = int(suffix) if suffix.isdecimal() else 0
+                number = (
+                    int(suffix)
+                    if suffix.isdecimal() and len(suffix) < 10 else 0)
                 last[order] = max(last.get(order, 0), number)
         return last
 
@@ -365,25 +371,45 @@ class ImagingRequest(GuardedWorkflow, ModelSQL, GuardedView):
         for requests, values in zip(actions, actions):
             check_rights(cls, requests, 'write')
             cls._check_identity(requests, values)
+            if Transaction().check_access:
+                cls._check_open(requests, values)
         super().write(*args)
 
     @classmethod
     def _check_identity(cls, requests, values):
         "What is requested is for that patient and that study"
-        fixed = cls._identity_fields & values.keys()
-        if not fixed:
+        for request, name in cls._changes(
+                requests, values, cls._identity_fields,
+                {'requested', 'done', 'cancelled'}):
+            if getattr(request, name):
+                raise RequestLockedError(gettext(
+                        'health_imaging.msg_request_locked',
+                        **cls.__names__(name, request)))
+
+    @classmethod
+    def _check_open(cls, requests, values):
+        "What a result was made for stays as it was"
+        for request, name in cls._changes(
+                requests, values, cls._open_fields, {'done', 'cancelled'}):
+            raise RequestLockedError(gettext(
+                    'health_imaging.msg_request_closed',
+                    **cls.__names__(name, request)))
+
+    @staticmethod
+    def _changes(requests, values, names, states):
+        "Yield the requests in the states with the fields that change"
+        names = names & values.keys()
+        if not names:
             return
         for request in requests:
-            if request.state == 'draft':
+            if request.state not in states:
                 continue
-            for name in fixed:
+            for name in sorted(names):
                 current = getattr(request, name)
                 if isinstance(current, ModelSQL):
                     current = current.id
-                if current and current != values[name]:
-                    raise RequestLockedError(gettext(
-                            'health_imaging.msg_request_locked',
-                            **cls.__names__(name, request)))
+                if current != values[name]:
+                    yield request, name
 
     @classmethod
     def validate_fields(cls, requests, field_names):

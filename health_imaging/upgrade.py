@@ -153,6 +153,7 @@ def from_5_0(Model, module):
         return
     _grant_own_groups()
     _forget_demo_password()
+    _hand_over_test_types()
 
 
 def _grant_own_groups():
@@ -174,6 +175,16 @@ def _forget_demo_password():
     cursor.execute(*table.update(
             columns=[table.password_hash], values=[Null],
             where=(table.id == user) & (table.active == Literal(False))))
+
+
+def _hand_over_test_types():
+    "Let hospitals change the test types that came with GNU Health 5.0"
+    data = Pool().get('ir.model.data').__table__()
+    cursor = Transaction().connection.cursor()
+    cursor.execute(*data.update(
+            columns=[data.noupdate], values=[True],
+            where=(data.module == 'health_imaging')
+            & (data.model == 'gnuhealth.imaging.test.type')))
 
 
 def _record(module, fs_id):

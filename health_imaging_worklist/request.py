@@ -61,6 +61,7 @@ class ImagingRequest(metaclass=PoolMeta):
                 Index(t, (t.worklist_status, Index.Equality())),
                 })
         cls._identity_fields = cls._identity_fields | {'merge_id'}
+        cls._open_fields = cls._open_fields | {'aetitle'}
 
     @classmethod
     def __register__(cls, module):

@@ -202,6 +202,17 @@ def test_rows(upgraded, name):
     assert differences(upgraded, name) == []
 
 
+def test_types(upgraded):
+    "The hospital may name the types as it likes"
+    from trytond.pool import Pool
+    with upgraded.opened(readonly=False) as transaction:
+        Type = Pool().get('gnuhealth.imaging.test.type')
+        types = Type.search([])
+        assert len(types) > 8
+        Type.write(types, {'name': "Renamed"})
+        transaction.rollback()
+
+
 def test_requests(upgraded):
     "A request that said nothing of urgency is not urgent"
     assert {

@@ -100,6 +100,32 @@ class HealthImagingTestCase(Hospital, ModuleTestCase):
             [request], {'patient': other.id, 'comment': "Same patient"})
 
     @with_transaction()
+    def test_closed(self):
+        "What a result was made for does not change under it"
+        Request = Pool().get('gnuhealth.imaging.test.request')
+        self.hospital()
+        other = create_professional("Eva", "Other")
+        request = self.request()
+        Request.requested([request])
+        user = create_user('radiographer', IMAGING)
+        with Transaction().set_user(user.id), \
+                Transaction().set_context(_check_access=True):
+            request = Request(request.id)
+            Request.write([request], {'urgent': True, 'doctor': other.id})
+        Request.create_results([request])
+        changes = {
+            'doctor': self.doctor.id, 'urgent': False, 'comment': "New",
+            'scheduled_date': dt.datetime(2030, 1, 1)}
+        with Transaction().set_user(user.id), \
+                Transaction().set_context(_check_access=True):
+            request = Request(request.id)
+            for name, value in changes.items():
+                with self.subTest(name=name):
+                    with self.assertRaises(RequestLockedError):
+                        Request.write([request], {name: value})
+            Request.write([request], {'doctor': other.id})
+
+    @with_transaction()
     def test_request_workflow(self):
         Request = Pool().get('gnuhealth.imaging.test.request')
         self.hospital()
