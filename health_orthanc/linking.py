@@ -59,6 +59,9 @@ class Study(metaclass=PoolMeta):
     proposal = fields.Function(
         fields.Char("Proposal", help="What the study most likely belongs to."),
         'get_proposal')
+    # the buttons' own, since not all who see studies may read requests
+    has_request = fields.Function(
+        fields.Boolean("Request"), 'get_has_request')
 
     @classmethod
     def __setup__(cls):
@@ -73,11 +76,11 @@ class Study(metaclass=PoolMeta):
                     & (t.missing_since == Null)),
                 Index(t, *newest, where=t.not_ours_since != Null),
                 })
-        linked = Bool(Eval('request')) | Bool(Eval('imaging_test'))
+        linked = Bool(Eval('has_request')) | Bool(Eval('imaging_test'))
         decided = linked | Bool(Eval('not_ours_since'))
         to_decide = {
             'invisible': decided,
-            'depends': ['request', 'imaging_test', 'not_ours_since'],
+            'depends': ['has_request', 'imaging_test', 'not_ours_since'],
             }
         cls._buttons.update({
                 'link_wizard': to_decide.copy(),
@@ -89,9 +92,14 @@ class Study(metaclass=PoolMeta):
                     },
                 'undo_link': {
                     'invisible': ~(linked | Bool(Eval('patient'))),
-                    'depends': ['request', 'imaging_test', 'patient'],
+                    'depends': ['has_request', 'imaging_test', 'patient'],
                     },
                 })
+
+    @classmethod
+    @without_check_access
+    def get_has_request(cls, studies, name):
+        return {s.id: bool(s.request) for s in cls.browse(studies)}
 
     @classmethod
     @without_check_access

@@ -435,6 +435,10 @@ def test_second_update(upgraded):
             for name in {*snapshot.own_models(), *snapshot.SHARED}}
         # the rest is trytond's bookkeeping
         fields['ir.model.data'] = XML_ID
+        # which writes each translation again
+        fields['ir.translation'] = [
+            field for field in fields['ir.translation']
+            if not field.startswith('write_')]
         before = snapshot.read(fields)
     upgraded.update('-u', *MODULES)
     with upgraded.opened():
