@@ -116,11 +116,10 @@ class Evidence:
         requests, patients = self._candidates(near)
         # what the user may not see is not proposed
         with check_access():
-            requests = self.Request.search([
-                    ('id', 'in', [r.id for r in requests]),
-                    ('state', 'in', ['requested', 'done'])])
-            patients = self.Patient.search([
-                    ('id', 'in', [p.id for p in patients])])
+            requests = self._seen(
+                self.Request, requests,
+                [('state', 'in', ['requested', 'done'])])
+            patients = self._seen(self.Patient, patients)
         result = {}
         for study in self.studies:
             found = [self.proposal(study, r.patient, r) for r in requests]
@@ -129,6 +128,14 @@ class Evidence:
             found.sort(key=lambda p: p.rank, reverse=True)
             result[study] = found[:SHOWN]
         return result
+
+    @staticmethod
+    def _seen(Model, records, domain=()):
+        "Return those of the domain that the user may read"
+        Access = Pool().get('ir.model.access')
+        if not Access.check(Model.__name__, 'read', raise_exception=False):
+            return []
+        return Model.search([('id', 'in', [r.id for r in records]), *domain])
 
     def _candidates(self, near):
         studies = self.studies

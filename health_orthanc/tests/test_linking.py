@@ -397,3 +397,26 @@ class LinkingTestCase(ImagingMixin, unittest.TestCase):
         joe.party.save()
         self.assertEqual(Study(study.id).patient, joe)
         self.assertEqual(Study(study.id).orthanc_patient.patient, joe)
+
+    @with_transaction()
+    def test_list_without_requests(self):
+        "Who may not read requests opens the list of studies all the same"
+        self.hospital()
+        study = self.arrive()
+        request = self.request()
+        Study = Pool().get(STUDY)
+        linked = self.arrive()
+        linked.request = request
+        linked.patient = request.patient
+        linked.save()
+        user = create_user('pacs', 'health_orthanc.group_imaging_orthanc')
+        with Transaction().set_user(user.id), \
+                Transaction().set_context(_check_access=True):
+            fields = Study.fields_view_get(None, 'tree')['fields']
+            names = [*fields, *(
+                    f'{name}.rec_name' for name in fields
+                    if fields[name]['type'] == 'many2one')]
+            rows = Study.read([study.id, linked.id], names)
+        self.assertEqual(
+            {row['id']: row['has_request'] for row in rows},
+            {study.id: False, linked.id: True})
