@@ -137,6 +137,9 @@ class InstitutionTestCase(Hospital, unittest.TestCase):
         Generate = pool.get('wizard.generate.result', type='wizard')
         Report = pool.get('patient.imaging_report_results', type='report')
         self.two_hospitals()
+        drafts = {
+            name: self.request(institution=request.institution).id
+            for name, request in self.requests.items()}
         attachments = {
             name: Attachment.create([{
                         'name': "picture", 'resource': str(result)}])[0].id
@@ -152,7 +155,7 @@ class InstitutionTestCase(Hospital, unittest.TestCase):
             request = self.requests[name].id
             result = self.results[name].id
             return [
-                (Request.write, [Request(request)], {'comment': "x"}),
+                (Request.write, [Request(drafts[name])], {'comment': "x"}),
                 (Result.write, [Result(result)], {'comment': "x"}),
                 (Request.copy, [Request(request)]),
                 (Result.report, [Result(result)]),
