@@ -123,6 +123,9 @@ class Census:
         for start in range(0, len(ids), PIECE):
             cursor.execute(*there.insert([there.uid], [
                         [id_] for id_ in ids[start:start + PIECE]]))
+        # the planner knows nothing of a new table
+        cursor.execute(
+            'CREATE INDEX "%s_uid" ON "%s" (uid)' % (THERE, THERE))
         yield there
         # after an error the rollback drops it
         cursor.execute('DROP TABLE "%s"' % THERE)

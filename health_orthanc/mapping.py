@@ -47,8 +47,6 @@ class MappingError(ValueError):
 
 def clean(value):
     "Text on one line without what a database refuses; None if empty"
-    if value is None:
-        return None
     if type(value) is not str:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return None
@@ -59,6 +57,8 @@ def clean(value):
 
 
 def text(value):
+    if value is None:
+        return None
     value = clean(value)
     if value is not None and len(value) > MAX_TEXT:
         value = value[:MAX_TEXT - 1].rstrip() + '\N{HORIZONTAL ELLIPSIS}'
@@ -82,6 +82,8 @@ def required(value, name, reason):
 
 def first(value):
     "The first of several values"
+    if value is None:
+        return None
     value = clean(value)
     if value is not None and '\\' in value:
         value = value.split('\\', 1)[0].strip() or None
@@ -114,6 +116,8 @@ def parse_time(value):
 
 def parse_integer(value):
     "IS, or a number, within four bytes"
+    if value is None:
+        return None
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     value = first(value)

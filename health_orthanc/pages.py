@@ -7,6 +7,7 @@ series and some of their instances; the number of requests per page does not
 depend on what it holds. Resources that vanish while they are read are
 silently left out.
 """
+import itertools
 import queue
 import threading
 from collections import namedtuple
@@ -105,7 +106,11 @@ def pages_of_studies(client, ids, size=None):
     Three requests a page, one more for each 2,000 instances.
     """
     done = 0
-    for slice_ in _slices(ids, size or STUDIES):
+    size = size or STUDIES
+    # The first page comes soon; the next is read while it is written.
+    first = max(size // 4, 1)
+    for slice_ in itertools.chain(
+            _slices(ids[:first], first), _slices(ids[first:], size)):
         studies = client.bulk_content(slice_, 'study')
         series = client.bulk_content(
             [s['ID'] for s in studies if s.get('ID')], 'series')
@@ -174,9 +179,11 @@ def pages_of_changes(client, since, size=None):
         Seq of the last entry that is known
     """
     done, finished = 0, False
+    # The first page comes soon; more is read while it is written.
+    answers = 1
     while not finished:
         instances, others, mark = {}, {}, None
-        for _ in range(ENTRIES // BULK):
+        for _ in range(answers):
             entries, _, finished = client.changes(since, BULK)
             if not entries or entries[-1]['Seq'] <= since:
                 finished = True
@@ -196,6 +203,7 @@ def pages_of_changes(client, since, size=None):
                 page = following
             page.done, page.mark = done, mark
             yield page
+        answers = ENTRIES // BULK
 
 
 def _collect(entries, instances, others):

@@ -9,7 +9,6 @@ are not used, since they would cost some statements per row.
 import datetime as dt
 import logging
 from collections import defaultdict
-from contextlib import contextmanager
 
 from trytond.i18n import gettext
 from trytond.modules.health_imaging.logs import where
@@ -124,7 +123,7 @@ class PageWriter:
             parts[answer.get('ParentStudy')].append(answer)
         patients, studies, series, instances = {}, {}, {}, {}
         for answer in page.studies:
-            with self._guard('study', answer, outcome):
+            try:
                 values = mapping.study_values(answer)
                 patient = mapping.patient_values(answer)
                 values.update(_sums(parts[answer['ID']]))
@@ -133,36 +132,38 @@ class PageWriter:
                 if patient:
                     patients[patient['uuid']] = patient
                 studies[values['orthanc_UID']] = values
+            except Exception as error:
+                self._fail('study', answer, error, outcome)
         for answer in page.series:
-            with self._guard('series', answer, outcome):
+            try:
                 values = mapping.series_values(answer)
                 values['parent'] = answer.get('ParentStudy')
                 values['members'] = members(answer, 'Instances')
                 if values['parent'] in studies:
                     series[values['orthanc_UID']] = values
+            except Exception as error:
+                self._fail('series', answer, error, outcome)
         for answer in page.instances:
-            with self._guard('instance', answer, outcome):
+            try:
                 values = mapping.instance_values(answer)
                 values['parent'] = answer.get('ParentSeries')
                 if values['parent'] in series:
                     instances[values['orthanc_UID']] = values
+            except Exception as error:
+                self._fail('instance', answer, error, outcome)
         for level, written in [
                 ('study', studies), ('series', series),
                 ('instance', instances)]:
             outcome.written.update((level, uid) for uid in written)
         return patients, studies, series, instances
 
-    @contextmanager
-    def _guard(self, level, answer, outcome):
-        "Turn what cannot be mapped into a failure of the item"
-        try:
-            yield
-            return
-        except MappingError as error:
+    def _fail(self, level, answer, error, outcome):
+        "Note why an item cannot be mapped"
+        if isinstance(error, MappingError):
             reason = gettext(
                 'health_orthanc.msg_quarantine_' + error.reason,
                 name=error.name)
-        except Exception as error:
+        else:
             logger.error(
                 "%s of server %s not mapped: %s", level, self.server_id,
                 where(error))
@@ -305,7 +306,9 @@ class PageWriter:
             if key not in listed:
                 gone.append(row['id'])
                 outcome.changed.add(parents[key[0]]['parent'])
-        ids = insert_rows(Instance, ['series', *names], inserts)
+        ids = insert_rows(
+            Instance, ['series', *names], inserts,
+            numbered=INSTANCE in self._triggered)
         update_rows(Instance, names, updates)
         delete_rows(Instance, gone)
         self._trigger(INSTANCE, ids)

@@ -8,6 +8,7 @@ not for what people enter.
 import datetime as dt
 
 from sql import Cast, Column, Values
+from sql.functions import Function
 
 from trytond import backend
 from trytond.transaction import Transaction
@@ -19,6 +20,12 @@ __all__ = [
 MAX_PARAMETERS = 32000
 
 
+class _Unnest(Function):
+    "Arrays as a table: half of the time of a list of rows"
+    __slots__ = ()
+    _function = 'UNNEST'
+
+
 def select_rows(table, names, where):
     "Return a dictionary per row"
     cursor = Transaction().connection.cursor()
@@ -27,40 +34,51 @@ def select_rows(table, names, where):
     return [dict(zip(names, row)) for row in cursor.fetchall()]
 
 
-def insert_rows(Model, names, rows):
+def insert_rows(Model, names, rows, numbered=True):
     """Insert rows of the values of the columns in names.
 
     Returns
     -------
     list of int
-        Their ids, in the same order.
+        Their ids, in the same order; none if they are not numbered here.
     """
     transaction = Transaction()
     database, connection = transaction.database, transaction.connection
     cursor = connection.cursor()
     table = Model.__table__()
-    names = ['create_uid', 'create_date', *names]
-    columns = [Column(table, n) for n in names]
-    head = [transaction.user, dt.datetime.now()]
-    size = MAX_PARAMETERS // (len(names) + 1)
+    head = {'create_uid': transaction.user, 'create_date': dt.datetime.now()}
+    size = MAX_PARAMETERS // (len(names) + len(head) + 1)
     result = []
     for start in range(0, len(rows), size):
-        part = [head + row for row in rows[start:start + size]]
-        # with count 2 at least it is a list
-        ids = database.nextid(
-            connection, Model._table, count=max(len(part), 2))
-        if ids:
-            ids = ids[:len(part)]
+        part = rows[start:start + size]
+        ids = []
+        if backend.name == 'postgresql':
+            arrays = dict(zip(names, map(list, zip(*part))))
+            if numbered:
+                # with count 2 at least it is a list
+                ids = database.nextid(
+                    connection, Model._table, count=max(len(part), 2))
+                ids = arrays['id'] = ids[:len(part)]
+            values = _Unnest(*(Cast(array, _type(Model, n) + '[]')
+                    for n, array in arrays.items()))
             cursor.execute(*table.insert(
-                    [*columns, table.id],
-                    [[*row, id_] for row, id_ in zip(part, ids)]))
+                    [Column(table, n) for n in [*head, *arrays]],
+                    values.select(
+                        *(Cast(v, _type(Model, n)) for n, v in head.items()),
+                        Column(values, '*'))))
         else:
             # SQLite numbers the rows of one statement in their order.
-            cursor.execute(*table.insert(columns, part))
+            cursor.execute(*table.insert(
+                    [Column(table, n) for n in [*head, *names]],
+                    [[*head.values(), *row] for row in part]))
             last = database.lastid(cursor)
             ids = range(last - len(part) + 1, last + 1)
         result += ids
     return result
+
+
+def _type(Model, name):
+    return Model._fields[name].sql_type().base
 
 
 def update_rows(Model, names, rows):
@@ -77,7 +95,7 @@ def update_rows(Model, names, rows):
         if backend.name == 'postgresql':
             # The first row gives the columns their types.
             part[0] = [
-                Cast(value, Model._fields[name].sql_type().base)
+                Cast(value, _type(Model, name))
                 for name, value in zip(['id', *names], part[0])]
         values = Values(part)
         cursor.execute(*table.update(
