@@ -8,7 +8,7 @@ packages.check(health_imaging)
 
 from . import (  # noqa: E402
     audit, connect, delete, ir, legacy, linking, matching, notify, patient,
-    result, routes, series, server, study, sync, upload, viewer)
+    picture, picture_show, result, routes, series, server, study, sync, upload, viewer)
 
 __all__ = ['register', 'routes']
 
@@ -23,6 +23,8 @@ def register():
         study.Study,
         series.Series,
         series.Instance,
+        picture.Attachment,
+        picture.Instance,
         result.Result,
         audit.Audit,
         sync.Cursor,
@@ -43,6 +45,7 @@ def register():
         linking.LinkProposal,
         linking.LinkStart,
         linking.OrderStudyStart,
+        picture_show.PictureShow,
         ir.Cron,
         connect.NewConnectStart,
         connect.NewConnectSuccess,
@@ -59,6 +62,8 @@ def register():
         delete.Delete,
         linking.Link,
         linking.OrderStudy,
+        picture_show.LinkFirst,
+        picture_show.Picture,
         viewer.OpenViewer,
         upload.Upload,
         notify.NotificationKey,

@@ -1,9 +1,14 @@
 # SPDX-FileCopyrightText: The GNU Health imaging suite contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
+import datetime as dt
+
 from trytond.model import Index, ModelSQL, ModelView, fields
 from trytond.modules.health_imaging.request import now
 from trytond.pyson import Eval
 from trytond.transaction import Transaction, without_check_access
+
+# For so long one row tells of all pictures of a series that a user looks at
+LOOK = dt.timedelta(minutes=15)
 
 
 class Audit(ModelSQL, ModelView):
@@ -14,6 +19,7 @@ class Audit(ModelSQL, ModelView):
     user = fields.Many2One('res.user', "User", readonly=True)
     event = fields.Selection([
             ('view', "Viewer Opened"),
+            ('preview', "Picture Viewed"),
             ('attach', "Picture Attached"),
             ('upload', "Uploaded"),
             ('link', "Linked"),
@@ -74,6 +80,24 @@ class Audit(ModelSQL, ModelView):
                     study_uid=study.study_instance_UID,
                     series_uid=series.series_UID if series else None,
                     **values) for study in studies])
+
+    @classmethod
+    @without_check_access
+    def note_look(cls, series):
+        """Store that the user looks at pictures of the series
+
+        One row tells of all that are looked at within some time.
+        """
+        study = series.study
+        if not cls.search([
+                    ('study_uid', '=', study.study_instance_UID),
+                    ('series_uid', '=', series.series_UID),
+                    ('server_config', '=', study.server_config.id),
+                    ('event', '=', 'preview'),
+                    ('user', '=', Transaction().user or None),
+                    ('date', '>', now() - LOOK),
+                    ], limit=1):
+            cls.note('preview', [study], series=series)
 
     @classmethod
     @without_check_access

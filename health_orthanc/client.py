@@ -181,14 +181,35 @@ class OrthancClient:
 
     # Single resources
 
-    def preview(self, instance_id, frame=None):
-        "PNG of an instance, or of one of its frames, which start at 0"
+    def preview(self, instance_id, frame=None, window=None):
+        """PNG of an instance, or of one of its frames, which start at 0.
+
+        Gray goes from the darkest to the brightest value, or through the
+        window of the given center and width.
+        """
         path = '/instances/%s' % quote(instance_id, safe='')
-        if frame is not None:
-            path += '/frames/%d' % frame
+        params = None
+        if frame is not None or window:
+            path += '/frames/%d' % (frame or 0)
+        if window:
+            center, width = window
+            params = {'window-center': center, 'window-width': width}
         return self._call(
-            'GET', path + '/preview', headers={'Accept': 'image/png'},
+            'GET', path + ('/rendered' if window else '/preview'),
+            params=params, headers={'Accept': 'image/png'},
             limit=MAX_PREVIEW)
+
+    def instance_tags(self, instance_id):
+        "All tags of the file, by keyword and as text"
+        return self._expect(self.get_json(
+                '/instances/%s/simplified-tags'
+                % quote(instance_id, safe='')), dict)
+
+    def instance_metadata(self, instance_id):
+        "What Orthanc noted of the file, such as its transfer syntax"
+        return self._expect(self.get_json(
+                '/instances/%s/metadata' % quote(instance_id, safe=''),
+                expand=True), dict)
 
     def store(self, content):
         """Store a DICOM file or a ZIP archive of them.

@@ -24,6 +24,10 @@ class NoPictureError(UserError):
     pass
 
 
+class PictureChoiceError(UserError):
+    pass
+
+
 class NoResultError(UserError):
     pass
 

@@ -8,14 +8,9 @@ from trytond.model import Index, ModelSQL, ModelView, Unique, fields
 from trytond.modules.health_imaging.request import now
 from trytond.pool import Pool
 from trytond.pyson import Bool, Eval, If
-from trytond.transaction import Transaction
 
 from . import upgrade
-from .client import BadAnswer, NotFound, OrthancError
-from .exceptions import (
-    NoPictureError, NoResultError, OrthancServerError, explain)
 from .mirror import check_person_fields
-from .secrets import SecretError
 from .viewer import explorer_link, ohif_link, stone_link
 
 
@@ -199,9 +194,6 @@ class Instance(ModelSQL, ModelView):
     number_of_frames = fields.Integer("Frames", readonly=True)
     server = fields.Function(
         fields.Char("Server"), 'get_server', searcher='search_server')
-    image = fields.Function(fields.Binary("Image"), 'get_image')
-    attached = fields.Function(
-        fields.Boolean("In Report"), 'get_attached')
 
     @classmethod
     def __setup__(cls):
@@ -218,12 +210,6 @@ class Instance(ModelSQL, ModelView):
         cls._sql_indexes.update({
                 Index(t, (t.series, Index.Range())),
                 Index(t, (t.orthanc_UID, Index.Range())),
-                })
-        cls._buttons.update({
-                'attach_image_to_imaging_test_report': {
-                    'invisible': Bool(Eval('attached')),
-                    'depends': ['attached'],
-                    },
                 })
 
     @classmethod
@@ -253,97 +239,3 @@ class Instance(ModelSQL, ModelView):
     def write(cls, *args):
         check_person_fields(args, set())
         super().write(*args)
-
-    @classmethod
-    def get_image(cls, instances, name):
-        """Fetch the pictures from Orthanc, None for what has no picture.
-
-        Clients ask for the size first: it is estimated, so that nothing is
-        fetched for what is not shown.
-        """
-        key = f'{cls.__name__}.{name}'
-        if Transaction().context.get(key) == 'size':
-            return {
-                i.id: (i.rows or 512) * (i.columns or 512)
-                for i in instances}
-        cast = cls.image._field.cast
-        images = {}
-        for instance in instances:
-            try:
-                images[instance.id] = cast(instance.fetch_picture())
-            except NoPictureError:
-                images[instance.id] = None
-        return images
-
-    def fetch_picture(self):
-        "Return the picture as PNG, made by Orthanc"
-        server = self.series.study.server_config
-        try:
-            with server.get_client() as client:
-                return client.preview(self.orthanc_UID)
-        except (NotFound, BadAnswer):
-            raise NoPictureError(gettext(
-                    'health_orthanc.msg_no_picture',
-                    instance=self.rec_name)) from None
-        except (SecretError, OrthancError) as error:
-            raise OrthancServerError(explain(error, server)) from None
-
-    @classmethod
-    def get_attached(cls, instances, name):
-        Attachment = Pool().get('ir.attachment')
-        results = {
-            i.series.study.imaging_test for i in instances
-            if i.series.study.imaging_test}
-        attached = set()
-        if results:
-            for attachment in Attachment.search([
-                        ('resource', 'in', [str(r) for r in results]),
-                        ('name', 'like', '%.png'),
-                        ]):
-                attached.add((attachment.resource, attachment.name))
-        return {
-            i.id: (i.series.study.imaging_test, i.picture_name) in attached
-            for i in instances}
-
-    @property
-    def picture_name(self):
-        return f'{self.sop_instance_UID}.png'
-
-    @classmethod
-    @ModelView.button
-    def attach_image_to_imaging_test_report(cls, instances):
-        "Attach the pictures to the result of their study, each one once"
-        pool = Pool()
-        Attachment = pool.get('ir.attachment')
-        Audit = pool.get('gnuhealth.orthanc.audit')
-        attachments = []
-        for instance in instances:
-            study = instance.series.study
-            if not study.imaging_test:
-                raise NoResultError(gettext(
-                        'health_orthanc.msg_find_no_gnuhealth_imaging_test',
-                        study=study.rec_name))
-            if instance.attached:
-                continue
-            attachments.append({
-                    'name': instance.picture_name,
-                    'type': 'data',
-                    'data': instance.fetch_picture(),
-                    'description': instance.picture_caption(),
-                    'resource': str(study.imaging_test),
-                    })
-            Audit.note(
-                'attach', [study], series=instance.series,
-                detail=instance.sop_instance_UID)
-        Attachment.create(attachments)
-
-    def picture_caption(self):
-        lines = [self.series.rec_name]
-        for message, value in [
-                ('msg_label_instance_number', self.instance_number),
-                ('msg_label_image_position', self.image_position_patient),
-                ]:
-            if value is not None:
-                lines.append(
-                    gettext('health_orthanc.' + message) + f' {value}')
-        return '\n'.join(lines)

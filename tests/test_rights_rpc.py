@@ -81,7 +81,7 @@ def arguments(model, method, record):
     if method.startswith(('on_change_', 'autocomplete_')):
         return [values]
     # what fields ask for, such as selections
-    return []
+    return [] if model.__rpc__[method].instantiate is None else [values]
 
 
 def content(models):

@@ -6,6 +6,7 @@ from base64 import b64encode
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
+from urllib.parse import urlsplit
 
 PNG = bytes.fromhex(
     '89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55'
@@ -30,7 +31,7 @@ class Handler(BaseHTTPRequestHandler):
             self.answer({'CountStudies': 3})
         elif self.path == '/plugins':
             self.answer(['dicom-web', 'explorer.js'])
-        elif self.path.endswith('/preview'):
+        elif urlsplit(self.path).path.endswith(('/preview', '/rendered')):
             if 'report' in self.path:
                 self.answer({}, 415)
             else:

@@ -11,6 +11,8 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+from pydicom import dcmread
+from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import (
     ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid)
@@ -164,3 +166,18 @@ def study(series=1, instances=1, **values):
             yield dicom(
                 SeriesInstanceUID=uid, SeriesNumber=number,
                 InstanceNumber=instance, **values)
+
+
+def sample_file(name, **values):
+    "One of pydicom's files; values change its elements, None deletes one"
+    data = dcmread(get_testdata_file(name))
+    for keyword, value in values.items():
+        if value is None:
+            delattr(data, keyword)
+        else:
+            setattr(data, keyword, value)
+    if 'SOPInstanceUID' in values:
+        data.file_meta.MediaStorageSOPInstanceUID = values['SOPInstanceUID']
+    target = io.BytesIO()
+    data.save_as(target)
+    return target.getvalue()

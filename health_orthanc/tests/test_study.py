@@ -10,12 +10,12 @@ from unittest.mock import patch
 from trytond.model.exceptions import DomainValidationError
 from trytond.modules.health_imaging.tests.tools import create_patient
 from trytond.modules.health_orthanc.exceptions import (
-    NoResultError, NoViewerError, OrthancServerError, UploadError)
+    NoViewerError, UploadError)
 from trytond.pool import Pool
 from trytond.tests.test_tryton import activate_module, with_transaction
 from trytond.transaction import Transaction
 
-from .fake import PNG, fake_orthanc
+from .fake import fake_orthanc
 from .tools import STUDY_UID, ImagingMixin
 
 
@@ -144,45 +144,6 @@ class StudyTestCase(ImagingMixin, unittest.TestCase):
         self.assertEqual(Study(study.id).link_origin, 'uid')
         self.assertIsNone(Study(contrary.id).imaging_test)
         self.assertFalse(self.audit())
-
-    @with_transaction()
-    def test_picture(self):
-        Instance = Pool().get('gnuhealth.imaging_orthanc.series_instances')
-        with fake_orthanc() as orthanc:
-            study = self.study(self.server(orthanc.url))
-            image, report = study.series[0].instances
-            with Transaction().set_context({
-                        f'{Instance.__name__}.image': 'size'}):
-                self.assertGreater(Instance(image.id).image, 0)
-            self.assertFalse(orthanc.asked)
-            self.assertEqual(bytes(Instance(image.id).image), PNG)
-            self.assertIsNone(Instance(report.id).image)
-        with self.assertRaises(OrthancServerError):
-            Instance(image.id).image
-
-    @with_transaction()
-    def test_attach(self):
-        Instance = Pool().get('gnuhealth.imaging_orthanc.series_instances')
-        self.hospital()
-        with fake_orthanc() as orthanc:
-            study = self.study(self.server(orthanc.url))
-            image = study.series[0].instances[0]
-            with self.assertRaises(NoResultError):
-                Instance.attach_image_to_imaging_test_report([image])
-            study.imaging_test = self.result()
-            study.patient = self.patient
-            study.save()
-            image = Instance(image.id)
-            self.assertFalse(image.attached)
-            Instance.attach_image_to_imaging_test_report([image])
-            Instance.attach_image_to_imaging_test_report([Instance(image.id)])
-        attachment, = study.imaging_test.images
-        self.assertEqual(bytes(attachment.data), PNG)
-        self.assertEqual(
-            attachment.description.splitlines(), [
-                "2 CT", "Instance Number: 1",
-                "Image Position Patient: 0\\0\\5"])
-        self.assertTrue(Instance(image.id).attached)
 
     def delete(self, record, **values):
         Wizard, session_id = self.wizard('gnuhealth.orthanc.delete', record)
