@@ -68,7 +68,12 @@ class Attachment(metaclass=PoolMeta):
 class Instance(metaclass=PoolMeta):
     __name__ = 'gnuhealth.imaging_orthanc.series_instances'
 
-    image = fields.Function(fields.Binary("Image"), 'get_image')
+    image = fields.Function(
+        fields.Binary("Image",
+            states={
+                'invisible': Bool(Eval('no_picture')),
+                }),
+        'get_image')
     no_picture = fields.Function(
         fields.Text("No Picture",
             states={

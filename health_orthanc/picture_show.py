@@ -82,7 +82,9 @@ class PictureShow(ModelView):
     window = fields.Selection('get_windows', "Window", sort=False)
     # what get_windows offers, as JSON, so that nobody asks Orthanc for it
     windows = fields.Text("Windows", readonly=True)
-    image = fields.Binary("Image", readonly=True)
+    image = fields.Binary("Image", readonly=True, states={
+            'invisible': ~Eval('image'),
+            })
     message = fields.Text("Message", readonly=True, states={
             'invisible': ~Eval('message'),
             })
