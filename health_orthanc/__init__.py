@@ -7,8 +7,9 @@ from trytond.pool import Pool
 packages.check(health_imaging)
 
 from . import (  # noqa: E402
-    audit, connect, delete, ir, legacy, linking, matching, notify, patient,
-    picture, picture_show, result, routes, series, server, study, sync, upload, viewer)
+    audit, authorize, connect, delete, ir, legacy, linking, matching, notify,
+    patient, picture, picture_show, result, routes, series, server, study,
+    sync, upload, viewer)
 
 __all__ = ['register', 'routes']
 
@@ -52,6 +53,9 @@ def register():
         connect.NewConnectError,
         delete.DeleteAsk,
         delete.DeleteFailed,
+        viewer.Viewer,
+        viewer.Server,
+        authorize.Server,
         viewer.OpenViewerAsk,
         upload.UploadStart,
         upload.UploadFile,

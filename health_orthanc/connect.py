@@ -8,7 +8,7 @@ from trytond.wizard import Button, StateTransition, StateView
 
 from .client import OrthancClient, OrthancError
 from .exceptions import ServerURLError, explain
-from .server import check_url, clean, get_timeouts, system_values
+from .server import check_url, get_timeouts, system_values
 
 # The check is not to keep the user waiting.
 READ_TIMEOUT = 10
@@ -93,14 +93,13 @@ class NewConnect(GuardedWizard):
         except OrthancError as error:
             self.error.message = explain(error, label)
             return 'error'
-        values = system_values(system)
+        values = system_values(system, plugins)
         self.success.server = self._save_server(url, password, values)
         self.success.orthanc_name = values['orthanc_name']
         self.success.orthanc_version = values['orthanc_version']
         studies = statistics.get('CountStudies')
         self.success.studies = studies if isinstance(studies, int) else None
-        self.success.plugins = ', '.join(
-            filter(None, map(clean, sorted(plugins))))
+        self.success.plugins = values['plugins']
         return 'success'
 
     def _client(self, url, password):

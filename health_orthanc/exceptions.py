@@ -40,6 +40,14 @@ class NoViewerError(UserError):
     pass
 
 
+class ViewerTemplateError(ValidationError):
+    pass
+
+
+class DownloadError(UserError):
+    pass
+
+
 class UploadError(UserError):
     pass
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from trytond.model import ModelSQL, ModelView, Unique, fields
 
-from .viewer import explorer_link, ohif_link, stone_link
+from .links import explorer_link, ohif_link, stone_link
 
 
 class LegacyStudy(ModelSQL, ModelView):

@@ -14,7 +14,7 @@ from .exceptions import LinkContradictionError
 from .matching import Matcher
 from .mirror import check_person_fields
 from .rows import update_rows
-from .viewer import explorer_link
+from .links import explorer_link
 
 
 class OrthancPatient(ModelSQL, ModelView):

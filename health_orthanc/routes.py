@@ -1,12 +1,15 @@
 # SPDX-FileCopyrightText: The GNU Health imaging suite contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What is reached by HTTP"""
+import base64
+import binascii
 import datetime as dt
+import json
 from http import HTTPStatus
 from threading import Timer
 
 from werkzeug.datastructures import WWWAuthenticate
-from werkzeug.exceptions import Unauthorized
+from werkzeug.exceptions import BadRequest, Unauthorized
 
 from trytond.protocols.wrappers import (
     Response, set_max_request_size, with_pool, with_transaction)
@@ -41,17 +44,51 @@ def changed(request, pool):
 def _notify(request, pool):
     "Queue a run and return its task if there is no worker that takes it"
     Run = pool.get('gnuhealth.orthanc.sync.run')
-    Server = pool.get('gnuhealth.orthanc.config')
-    key = _bearer(request)
-    server = Server.from_notification_key(key) if key else None
-    if not server:
-        raise Unauthorized(www_authenticate=WWWAuthenticate('bearer'))
+    server = _server_of(pool, _bearer(request))
     transaction = Transaction()
     with transaction.set_context(queue_scheduled_at=DELAY):
         Run.notify(server)
     tasks = list(transaction.tasks)
     transaction.tasks.clear()
     return tasks
+
+
+@app.route('/<database_name>/health_orthanc/authorize', methods={'POST'})
+@set_max_request_size(MAX_BODY)
+@with_pool
+@with_transaction(readonly=True)
+def authorize(request, pool):
+    "Orthanc asks whether it may hand out what somebody with a token wants"
+    server = _server_of(pool, _bearer(request) or _basic_password(request))
+    try:
+        question = json.loads(request.get_data())
+    except (ValueError, RecursionError):
+        question = None
+    if not isinstance(question, dict):
+        raise BadRequest()
+    return Response(
+        json.dumps(server.authorize(question)),
+        content_type='application/json')
+
+
+def _server_of(pool, key):
+    "Return the server that calls, by its key"
+    Server = pool.get('gnuhealth.orthanc.config')
+    server = Server.from_notification_key(key) if key else None
+    if not server:
+        raise Unauthorized(www_authenticate=WWWAuthenticate('bearer'))
+    return server
+
+
+def _basic_password(request):
+    "The authorization plugin knows no other way to hand over the key"
+    kind, _, text = request.headers.get('Authorization', '').partition(' ')
+    if kind.lower() == 'basic' and len(text) <= 4 * MAX_KEY:
+        try:
+            text = base64.b64decode(text, validate=True).decode()
+        except (binascii.Error, UnicodeError, ValueError):
+            return None
+        return text.partition(':')[2][:MAX_KEY]
 
 
 def _bearer(request):

@@ -11,7 +11,12 @@ from trytond.pyson import Bool, Eval, If
 
 from . import upgrade
 from .mirror import check_person_fields
-from .viewer import explorer_link, ohif_link, stone_link
+<<<<<<< HEAD
+from .links import explorer_link, ohif_link, stone_link
+=======
+from .secrets import SecretError
+from .links import explorer_link, ohif_link, stone_link
+>>>>>>> cde0c7b (Offer viewers by templates for each server, with tokens that Orthanc checks)
 
 
 class Series(ModelSQL, ModelView):
@@ -43,9 +48,15 @@ class Series(ModelSQL, ModelView):
     server = fields.Function(
         fields.Char("Server"), 'get_server', searcher='search_server')
     ohif_viewer_link = fields.Function(
-        fields.Char("OHIF Viewer"), 'get_link')
+        fields.Char("OHIF Viewer", states={
+                'invisible': ~Eval('ohif_viewer_link'),
+                }),
+        'get_link')
     stone_viewer_link = fields.Function(
-        fields.Char("Stone Viewer"), 'get_link')
+        fields.Char("Stone Viewer", states={
+                'invisible': ~Eval('stone_viewer_link'),
+                }),
+        'get_link')
 
     @classmethod
     def __setup__(cls):
@@ -111,17 +122,17 @@ class Series(ModelSQL, ModelView):
             name: {s.id: s.viewer_link(name.split('_')[0]) for s in series}
             for name in names}
 
-    def viewer_link(self, viewer):
+    def viewer_link(self, viewer, token=None):
         "Return the address of the series in ohif, stone or orthanc (Explorer)"
-        if self.missing_since:
+        study, server = self.study, self.study.server_config
+        if self.missing_since or not server.has_viewer(viewer):
             return None
-        study = self.study
-        base_url = study.server_config.link_base_url
+        base_url = server.link_base_url
         uids = study.study_instance_UID, self.series_UID
         if viewer == 'ohif':
-            return ohif_link(base_url, *uids)
+            return ohif_link(base_url, *uids, token=token)
         if viewer == 'stone':
-            return stone_link(base_url, *uids)
+            return stone_link(base_url, *uids, token=token)
         return explorer_link(base_url, 'series', self.orthanc_UID)
 
     def get_rec_name(self, name):
@@ -135,7 +146,8 @@ class Series(ModelSQL, ModelView):
 
     @classmethod
     def view_attributes(cls):
-        return super().view_attributes() + [
+        Server = Pool().get('gnuhealth.orthanc.config')
+        return super().view_attributes() + Server.missing_links() + [
             ('/tree', 'visual', If(
                     Bool(Eval('missing_since')), 'muted', '')),
             ]

@@ -17,6 +17,7 @@ from trytond.transaction import Transaction
 from .client import OrthancClient, OrthancError
 from .exceptions import (
     OrthancServerError, ServerCopyError, ServerURLError, explain)
+from .links import without_credentials
 from .secrets import SecretError, Vault
 
 logger = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ class OrthancServer(DeactivableMixin, ModelSQL, ModelView):
     validation_message = fields.Char("Validation Message", readonly=True)
     orthanc_name = fields.Char("Name", readonly=True)
     orthanc_version = fields.Char("Version", readonly=True)
+    plugins = fields.Char("Plugins", readonly=True)
     last_contact = fields.DateTime("Last Contact", readonly=True)
     last_synchronized = fields.DateTime("Last Synchronized", readonly=True)
     last_changed_index = fields.Function(
@@ -210,7 +212,7 @@ class OrthancServer(DeactivableMixin, ModelSQL, ModelView):
 
     def get_link_base_url(self, name):
         url = (self.proxy_domain or '').strip() or self.domain or ''
-        return url.rstrip('/') + '/'
+        return without_credentials(url).rstrip('/') + '/'
 
     @classmethod
     def view_attributes(cls):
@@ -299,12 +301,13 @@ class OrthancServer(DeactivableMixin, ModelSQL, ModelView):
         try:
             with self.get_client() as client:
                 system = client.system()
+                plugins = ask_plugins(client)
         except (SecretError, OrthancError) as error:
             return {
                 'validated': False,
                 'validation_message': explain(error, self),
                 }
-        return system_values(system)
+        return system_values(system, plugins)
 
     @classmethod
     def from_url(cls, url):
@@ -326,13 +329,23 @@ class OrthancServer(DeactivableMixin, ModelSQL, ModelView):
         return servers[0]
 
 
-def system_values(system):
+def ask_plugins(client):
+    "Return the names of the server's plugins, None if it does not tell"
+    try:
+        return client.plugins()
+    except OrthancError:
+        return None
+
+
+def system_values(system, plugins):
     "Return what is to be stored of a server that answered so"
     return {
         'validated': True,
         'validation_message': None,
         'orthanc_name': clean(system.get('Name')),
         'orthanc_version': clean(system.get('Version')),
+        'plugins': plugins and ', '.join(
+            filter(None, map(clean, sorted(plugins)))),
         'last_contact': now(),
         }
 

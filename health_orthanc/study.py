@@ -12,7 +12,7 @@ from trytond.transaction import Transaction
 
 from . import upgrade
 from .mirror import check_person_fields
-from .viewer import explorer_link, ohif_link, stone_link
+from .links import explorer_link, ohif_link, stone_link
 
 NEWEST = 'DESC NULLS LAST'
 
@@ -92,9 +92,15 @@ class Study(ModelSQL, GuardedView):
     link_base_url = fields.Function(
         fields.Char("Link Base URL"), 'get_link')
     ohif_viewer_link = fields.Function(
-        fields.Char("OHIF Viewer"), 'get_link')
+        fields.Char("OHIF Viewer", states={
+                'invisible': ~Eval('ohif_viewer_link'),
+                }),
+        'get_link')
     stone_viewer_link = fields.Function(
-        fields.Char("Stone Viewer"), 'get_link')
+        fields.Char("Stone Viewer", states={
+                'invisible': ~Eval('stone_viewer_link'),
+                }),
+        'get_link')
     orthanc_explorer_link = fields.Function(
         fields.Char("Orthanc Explorer"), 'get_link')
 
@@ -226,15 +232,16 @@ class Study(ModelSQL, GuardedView):
                 result[name][study.id] = link
         return result
 
-    def viewer_link(self, viewer):
+    def viewer_link(self, viewer, token=None):
         "Return the address of the study in ohif, stone or orthanc (Explorer)"
-        if self.missing_since:
+        server = self.server_config
+        if self.missing_since or not server.has_viewer(viewer):
             return None
-        base_url = self.server_config.link_base_url
+        base_url = server.link_base_url
         if viewer == 'ohif':
-            return ohif_link(base_url, self.study_instance_UID)
+            return ohif_link(base_url, self.study_instance_UID, token=token)
         if viewer == 'stone':
-            return stone_link(base_url, self.study_instance_UID)
+            return stone_link(base_url, self.study_instance_UID, token=token)
         return explorer_link(base_url, 'study', self.orthanc_UID)
 
     def get_rec_name(self, name):
@@ -255,7 +262,8 @@ class Study(ModelSQL, GuardedView):
 
     @classmethod
     def view_attributes(cls):
-        return super().view_attributes() + [
+        Server = Pool().get('gnuhealth.orthanc.config')
+        return super().view_attributes() + Server.missing_links() + [
             ('/tree', 'visual', If(
                     Bool(Eval('missing_since')), 'muted',
                     If(Bool(Eval('to_verify')), 'warning', ''))),

@@ -192,6 +192,8 @@ class RightsMixin(ImagingMixin):
         make('gnuhealth.orthanc.study', uuid='uuid', server=server.id,
             patient=patient.id, imaging_test=result.id,
             description='BETZ^ANA')
+        make('gnuhealth.orthanc.viewer', server=server.id, name="Betz",
+            template='{base_url}{study_uid}')
         make('gnuhealth.orthanc.sync.cursor', server=server.id)
         make('gnuhealth.orthanc.sync.run', server=server.id, kind='new',
             trigger='user')

@@ -4,9 +4,9 @@ import unittest
 
 from cryptography.fernet import Fernet
 
-from trytond.modules.health_orthanc.secrets import SecretError, Vault
-from trytond.modules.health_orthanc.viewer import (
+from trytond.modules.health_orthanc.links import (
     explorer_link, ohif_link, stone_link)
+from trytond.modules.health_orthanc.secrets import SecretError, Vault
 
 
 class VaultTestCase(unittest.TestCase):
