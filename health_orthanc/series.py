@@ -10,13 +10,8 @@ from trytond.pool import Pool
 from trytond.pyson import Bool, Eval, If
 
 from . import upgrade
+from .links import explorer_link, ohif_link, stone_link
 from .mirror import check_person_fields
-<<<<<<< HEAD
-from .links import explorer_link, ohif_link, stone_link
-=======
-from .secrets import SecretError
-from .links import explorer_link, ohif_link, stone_link
->>>>>>> cde0c7b (Offer viewers by templates for each server, with tokens that Orthanc checks)
 
 
 class Series(ModelSQL, ModelView):
