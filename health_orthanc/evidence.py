@@ -5,14 +5,14 @@
 All is looked up for many studies at once, through indexes and with a bound.
 """
 import datetime as dt
-import re
-import unicodedata
 
 from trytond.i18n import gettext
 from trytond.pool import Pool
-from trytond.transaction import check_access
+from trytond.transaction import Transaction, check_access
 
-__all__ = ['Evidence', 'same_name']
+from .names import other_person, same_name
+
+__all__ = ['Evidence']
 
 # Rows that are looked at for one kind of evidence
 BOUND = 200
@@ -31,34 +31,24 @@ _WEIGHTS = {
     }
 
 
-def _words(name):
-    plain = unicodedata.normalize('NFKD', (name or '').casefold())
-    plain = ''.join(c for c in plain if not unicodedata.combining(c))
-    return set(re.findall(r'\w+', plain))
-
-
-def same_name(one, other):
-    "Tell whether names agree, in any order and with names left out"
-    one, other = _words(one), _words(other)
-    common = one & other
-    return len(common) >= 2 and common in (one, other) or (
-        bool(one) and one == other)
-
-
 class Proposal:
     "A request, or a patient alone, for a study"
 
-    def __init__(self, study, patient, request, agrees, contradictions):
+    def __init__(
+            self, study, patient, request, agrees, contradictions,
+            other=False):
         self.study = study
         self.patient = patient
         self.request = request
         self.agrees = agrees
         self.contradictions = contradictions
+        self.other = other
 
     @property
     def rank(self):
         return (
             not self.contradictions,
+            not self.other,
             sum(_WEIGHTS[name] for name in self.agrees),
             bool(self.request))
 
@@ -72,8 +62,11 @@ class Proposal:
 
     @property
     def likely(self):
-        "It is more than a request of the same kind on the same day"
-        return not self.contradictions and bool(
+        """It is more than a request of the same kind on the same day
+
+        and the name is not clearly somebody else's.
+        """
+        return not self.contradictions and not self.other and bool(
             {'uid', 'accession', 'puid', 'name', 'birth'} & set(self.agrees))
 
     @property
@@ -92,8 +85,10 @@ class Evidence:
         self.has_worklist = 'merge_id' in self.Request._fields
         self.studies = studies
         puids = {s.patient_id for s in studies} - {None, ''}
-        self.owners = {p.party.ref: p for p in self._patients(
-                [('party.ref', 'in', list(puids))], len(puids))}
+        # also of patients who are not active: it is nobody else's
+        with Transaction().set_context(active_test=False):
+            self.owners = {p.party.ref: p for p in self._patients(
+                    [('party.ref', 'in', list(puids))], len(puids))}
 
     def _patients(self, domain, bound=BOUND):
         return self.Patient.search(domain, limit=max(bound, 1))
@@ -104,7 +99,7 @@ class Evidence:
     def owner(self, study):
         "The patient whose the study's PatientID is, if any"
         known = study.orthanc_patient
-        if known and known.link_origin == 'person' and known.patient:
+        if study.patient_id and known and known.link_origin == 'person' and known.patient:
             return known.patient
         return self.owners.get(study.patient_id)
 
@@ -140,7 +135,7 @@ class Evidence:
     def _candidates(self, near):
         studies = self.studies
         births = {s.patient_birth_date for s in studies} - {None}
-        patients = set(self.owners.values())
+        patients = {p for p in self.owners.values() if p.active}
         patients.update(filter(None, map(self.owner, studies)))
         patients.update(s.patient for s in studies if s.patient)
         if births:
@@ -183,11 +178,14 @@ class Evidence:
             if merge_id and merge_id in {
                     study.study_instance_UID, study.merge_id}:
                 agrees.append('uid')
-            if study.accession_number == request.request:
+            if request.request and study.accession_number == request.request:
                 agrees.append('accession')
         if self.owner(study) == patient:
             agrees.append('puid')
         party = patient.party
+        other = other_person(
+            study.patient_name, party.name, party.lastname,
+            party.dob and party.dob == study.patient_birth_date)
         if same_name(study.patient_name, f'{party.name} {party.lastname}'):
             agrees.append('name')
         if party.dob and party.dob == study.patient_birth_date:
@@ -201,7 +199,7 @@ class Evidence:
                 agrees.append('date')
         return Proposal(
             study, patient, request, agrees,
-            self.contradictions(study, patient))
+            self.contradictions(study, patient), other)
 
     def contradictions(self, study, patient):
         "Return what speaks against the patient, each with both facts"

@@ -12,9 +12,14 @@ The rules, in this order:
 4. The PatientID is a patient's PUID: the patient only.
 
 Nothing is linked across a contradiction: when the PatientID is another
-patient's PUID, or the birth dates differ. A PatientID that nobody has links
-by the first two rules and is marked to be verified. What a person linked is
-left alone.
+patient's PUID, or the birth dates differ; nor when several requests have the
+merge id, and none of them alone is of the PatientID's owner. A PatientID that
+nobody has links by the first two rules and is marked to be verified, as is a
+name that is clearly another person's; by the PatientID alone such a name is
+not linked. Patients who are not active are never linked by their PUID. What a
+person linked is left alone.
+
+Texts are compared as they are, and empty ones are equal to nothing.
 """
 from collections import defaultdict
 
@@ -24,6 +29,7 @@ from trytond.pool import Pool, PoolMeta
 from trytond.transaction import Transaction
 
 from . import mapping
+from .names import other_person
 from .rows import select_rows, update_rows
 
 __all__ = ['Candidate', 'LINKS', 'Matcher']
@@ -43,7 +49,8 @@ class Candidate:
     ----------
     row : dict
         The columns of LINKS, id, server_config, orthanc_patient,
-        study_instance_UID, patient_id, accession_number and modalities.
+        study_instance_UID, patient_id, patient_name, accession_number and
+        modalities.
     study : dict
         Orthanc's answer about it.
     birth_date : date
@@ -120,15 +127,16 @@ class Matcher:
         "Read all that the candidates may be linked to"
         rows = [c.row for c in candidates]
         self.requests, self.results, self.taken = {}, {}, set()
-        self.by_merge_id, self.by_order = {}, defaultdict(list)
+        self.by_merge_id = defaultdict(list)
+        self.by_order = defaultdict(list)
         self._load_requests(
             {v for c in candidates for v in tag_values(c.study)},
-            {r['accession_number'] for r in rows} - {None},
+            {r['accession_number'] for r in rows} - {None, ''},
             {r['request'] for r in rows} - {None})
         self._ask_merge_ids(candidates)
         self._load_orthanc_patients(
             {r['orthanc_patient'] for r in rows} - {None})
-        self._load_patients({r['patient_id'] for r in rows} - {None})
+        self._load_patients({r['patient_id'] for r in rows} - {None, ''})
 
     def _ask_merge_ids(self, candidates):
         known = frozenset(self.by_merge_id)
@@ -174,8 +182,9 @@ class Matcher:
             ids.append(line['id'])
             self.requests[line['id']] = line
             if line['merge_id']:
-                self.by_merge_id[line['merge_id']] = line
-            self.by_order[line['order']].append(line)
+                self.by_merge_id[line['merge_id']].append(line)
+            if line['order']:
+                self.by_order[line['order']].append(line)
 
         if ids:
             result = pool.get('gnuhealth.imaging.test.result').__table__()
@@ -191,11 +200,12 @@ class Matcher:
     def _load_orthanc_patients(self, ids):
         table = self.OrthancPatient.__table__()
         self.orthanc_patients = {r['id']: r for r in select_rows(
-                table, ['id', 'ident', 'bd', 'patient', 'link_origin'],
+                table,
+                ['id', 'ident', 'name', 'bd', 'patient', 'link_origin'],
                 table.id.in_(list(ids) or [-1]))}
 
     def _load_patients(self, puids):
-        "Patients by PUID, and those of the requests, with their birth dates"
+        "Patients by PUID, and those of the requests, with what is known"
         pool = Pool()
         patient = pool.get('gnuhealth.patient').__table__()
         party = pool.get('party.party').__table__()
@@ -206,15 +216,23 @@ class Matcher:
             .join(party, condition=patient.party == party.id)
             .select(
                 patient.id, party.ref, party.dob, party.est_dob,
+                party.name, party.lastname, patient.active & party.active,
                 where=party.ref.in_(list(puids) or [None])
                 | patient.id.in_(list(ids - {None}) or [-1])))
-        self.by_puid, self.births = {}, {}
-        for id_, puid, birth, estimated in cursor.fetchall():
-            self.by_puid[puid] = id_
-            self.births[id_] = None if estimated else birth
+        self.by_puid, self.persons = {}, {}
+        for id_, puid, birth, estimated, *names, active in cursor.fetchall():
+            if puid:
+                self.by_puid[puid] = id_
+            self.persons[id_] = {
+                'birth': None if estimated else birth,
+                'names': names,
+                'active': active,
+                }
 
     def _owner(self, candidate):
         "The patient whose the study's PatientID is, if any"
+        if not candidate.row['patient_id']:
+            return None
         known = self.orthanc_patients.get(candidate.row['orthanc_patient'])
         if known and known['link_origin'] == 'person' and known['patient']:
             return known['patient']
@@ -225,8 +243,22 @@ class Matcher:
         return owner
 
     def _same_birth(self, patient, birth_date):
-        known = self.births.get(patient)
+        known = self.persons[patient]['birth']
         return not (known and birth_date and known != birth_date)
+
+    def _other_person(self, patient, name, birth_date):
+        "The name is clearly not the patient's"
+        person = self.persons[patient]
+        return other_person(
+            name, *person['names'],
+            same_birth=bool(birth_date) and person['birth'] == birth_date)
+
+    def _is_patient(self, patient, name, birth_date):
+        "Tell whether the owner of the PatientID may be linked by it alone"
+        return (
+            self.persons[patient]['active']
+            and self._same_birth(patient, birth_date)
+            and not self._other_person(patient, name, birth_date))
 
     def _link(self, candidate):
         links = candidate.links
@@ -235,12 +267,15 @@ class Matcher:
                 links['imaging_test'] or self.results.get(links['request']))
             return
         owner = self._owner(candidate)
-        line, origin = self._find_line(candidate, owner)
-        if line:
+        lines, origin = self._find_lines(candidate, owner)
+        facts = candidate.row['patient_name'], candidate.birth_date
+        if lines:
+            line = lines[0]
             patient = line['patient']
-            if ((owner and owner != patient)
+            if (len(lines) > 1
+                    or (owner and owner != patient)
                     or not self._same_birth(patient, candidate.birth_date)):
-                # A person decides, with both in view.
+                # A person decides, with all in view.
                 links['to_verify'] = True
                 return
             links.update({
@@ -248,24 +283,48 @@ class Matcher:
                     'patient': patient,
                     'imaging_test': self.results.get(line['id']),
                     'link_origin': origin,
-                    'to_verify': not owner and (
-                        candidate.row['patient_id'] != line['merge_id']),
+                    'to_verify': self._other_person(patient, *facts) or (
+                        not owner
+                        and candidate.row['patient_id'] != line['merge_id']),
                     })
             self.taken.add(line['id'])
-        elif owner and owner != links['patient'] and self._same_birth(
-                owner, candidate.birth_date):
+        elif owner and self._knows(candidate, owner, facts):
+            if owner != links['patient']:
+                links.update({
+                        'patient': owner,
+                        'link_origin': 'puid',
+                        'to_verify': False,
+                        })
+        elif (owner and links['link_origin'] == 'puid'
+                and self.persons[owner]['active']):
+            # what the study or the patient's record tells was corrected
             links.update({
-                    'patient': owner,
-                    'link_origin': 'puid',
+                    'patient': None,
+                    'link_origin': None,
+                    'to_verify': True,
                     })
 
-    def _find_line(self, candidate, owner):
-        "The order line of a study, and by what it was found"
+    def _knows(self, candidate, owner, facts):
+        "The owner of the PatientID is the patient without a doubt"
+        known = self.orthanc_patients.get(candidate.row['orthanc_patient'])
+        if known and known['link_origin'] == 'person' and (
+                known['patient'] == owner):
+            return self._same_birth(owner, candidate.birth_date)
+        return self._is_patient(owner, *facts)
+
+    def _find_lines(self, candidate, owner):
+        "The order lines of a study, and by what they were found"
         row = candidate.row
         merge_id = candidate.links['merge_id']
         if merge_id in self.by_merge_id:
             same = merge_id == row['study_instance_UID']
-            return self.by_merge_id[merge_id], 'uid' if same else 'tag'
+            lines = self.by_merge_id[merge_id]
+            for choice in [
+                    lambda line: line['patient'] == owner,
+                    lambda line: line['state'] in {'requested', 'done'}]:
+                if len(lines) > 1:
+                    lines = list(filter(choice, lines)) or lines
+            return lines, 'uid' if same else 'tag'
         lines = [line
             for line in self.by_order.get(row['accession_number'], [])
             if owner and line['patient'] == owner
@@ -274,9 +333,8 @@ class Matcher:
             and line['status'] != 'canceled'
             and (not candidate.modalities
                 or line['modality'] in candidate.modalities)]
-        if len(lines) == 1:
-            return lines[0], 'accession'
-        return None, None
+        # several are not told apart by what the study says
+        return lines if len(lines) == 1 else [], 'accession'
 
     def _link_orthanc_patients(self):
         "Link the server's patients whose PatientID is a PUID"
@@ -285,7 +343,7 @@ class Matcher:
             if row['patient'] or row['link_origin']:
                 continue
             owner = self.by_puid.get(row['ident'])
-            if owner and self._same_birth(owner, row['bd']):
+            if owner and self._is_patient(owner, row['name'], row['bd']):
                 updates.append([row['id'], owner, 'puid'])
         update_rows(self.OrthancPatient, ['patient', 'link_origin'], updates)
 
@@ -309,8 +367,8 @@ class Matcher:
         study = matcher.Study.__table__()
         rows = select_rows(study, [
                 'id', 'server_config', 'orthanc_patient',
-                'study_instance_UID', 'patient_id', 'accession_number',
-                'modalities', *LINKS], make_clause(study))
+                'study_instance_UID', 'patient_id', 'patient_name',
+                'accession_number', 'modalities', *LINKS], make_clause(study))
         if not rows:
             return 0
         table = matcher.OrthancPatient.__table__()

@@ -5,7 +5,7 @@ import unittest
 
 from trytond.modules.health_imaging.tests.tools import (
     IMAGING, IMAGING_ADMIN, create_patient, create_test, create_user)
-from trytond.modules.health_orthanc.evidence import same_name
+from trytond.modules.health_orthanc.names import same_name
 from trytond.modules.health_orthanc.exceptions import (
     LinkChoiceError, LinkContradictionError, LinkedError, LinkReasonError)
 from trytond.modules.health_orthanc.linking import TO_LINK
@@ -382,7 +382,7 @@ class LinkingTestCase(ImagingMixin, unittest.TestCase):
         pool = Pool()
         Study = pool.get(STUDY)
         self.hospital()
-        study = self.arrive('TST009GNU')
+        study = self.arrive('TST009GNU', name=None)
         self.patient.party.ref = 'TST009GNU'
         self.patient.party.save()
         study = Study(study.id)

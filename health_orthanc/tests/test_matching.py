@@ -16,21 +16,8 @@ from trytond.tests.test_tryton import (
 from trytond.transaction import Transaction
 
 
-class MatchingTestCase(unittest.TestCase):
-    "Test which request, result and patient a study is linked to"
-
-    modules = ['health_orthanc', 'health_imaging_worklist']
-
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        drop_db()
-        activate_module(cls.modules)
-
-    @classmethod
-    def tearDownClass(cls):
-        drop_db()
-        super().tearDownClass()
+class MatchingMixin:
+    "Orders, and studies that arrive"
 
     def hospital(self):
         pool = Pool()
@@ -111,6 +98,21 @@ class MatchingTestCase(unittest.TestCase):
             (study.request, study.patient, study.imaging_test,
                 study.link_origin, bool(study.to_verify)),
             (request, patient, result, origin, verify))
+
+
+class MatchingTestCase(MatchingMixin, unittest.TestCase):
+    "Test which request, result and patient a study is linked to"
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        drop_db()
+        activate_module(['health_orthanc', 'health_imaging_worklist'])
+
+    @classmethod
+    def tearDownClass(cls):
+        drop_db()
+        super().tearDownClass()
 
     @with_transaction()
     def test_uid(self):
