@@ -3,8 +3,8 @@
 import datetime as dt
 
 from trytond.i18n import gettext
-from trytond.model import (
-    DeactivableMixin, ModelSQL, ModelView, Unique, fields)
+from trytond.model import DeactivableMixin, ModelSQL, Unique, fields
+from trytond.modules.health_imaging.access import GuardedView
 from trytond.pool import Pool
 from trytond.pyson import Eval, If
 from trytond.transaction import (
@@ -22,7 +22,7 @@ def now():
         tzinfo=None, microsecond=0)
 
 
-class WorklistHost(DeactivableMixin, ModelSQL, ModelView):
+class WorklistHost(DeactivableMixin, ModelSQL, GuardedView):
     "Worklist Host"
     __name__ = 'gnuhealth.imaging.worklist.host'
 
@@ -81,6 +81,18 @@ class WorklistHost(DeactivableMixin, ModelSQL, ModelView):
             ('last_fetch', '=', None),
             ('last_fetch', '>=', cls._late_before()),
             ]
+
+    @fields.depends('late', 'failed')
+    def on_change_notify(self):
+        notifications = list(super().on_change_notify())
+        if self.late:
+            notifications.append(('danger', gettext(
+                        'health_imaging_worklist.msg_host_late')))
+        if self.failed:
+            notifications.append(('warning', gettext(
+                        'health_imaging_worklist.msg_host_failed',
+                        count=self.failed)))
+        return notifications
 
     @classmethod
     def view_attributes(cls):

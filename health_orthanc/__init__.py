@@ -7,9 +7,9 @@ from trytond.pool import Pool
 packages.check(health_imaging)
 
 from . import (  # noqa: E402
-    audit, authorize, connect, delete, ir, legacy, linking, matching, notify,
-    patient, picture, picture_show, result, routes, series, server, study,
-    sync, upload, viewer)
+    audit, authorize, condition, connect, delete, identity, ir, legacy,
+    linking, matching, notify, patient, picture, picture_show, result, routes,
+    series, server, study, sync, upload, viewer)
 
 __all__ = ['register', 'routes']
 
@@ -33,6 +33,8 @@ def register():
         sync.Quarantine,
         sync.Server,
         sync.Study,
+        identity.Server,
+        condition.Server,
         notify.Server,
         notify.Run,
         notify.NotificationKeyShow,
@@ -49,6 +51,7 @@ def register():
         picture_show.PictureShow,
         ir.Cron,
         connect.NewConnectStart,
+        connect.NewConnectCertificate,
         connect.NewConnectSuccess,
         connect.NewConnectError,
         delete.DeleteAsk,

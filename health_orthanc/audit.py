@@ -27,6 +27,7 @@ class Audit(ModelSQL, ModelView):
             ('not_ours', "Not Ours"),
             ('ours', "Ours After All"),
             ('delete', "Deleted"),
+            ('replace', "New Server Accepted"),
             ], "Event", required=True, readonly=True, sort=False)
     event_string = event.translated('event')
     patient = fields.Many2One(

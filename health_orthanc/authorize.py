@@ -75,6 +75,10 @@ class Server(metaclass=PoolMeta):
         return DEFAULT_MINUTES
 
     @classmethod
+    def secret_columns(cls):
+        return super().secret_columns() + [_COLUMN]
+
+    @classmethod
     def create(cls, vlist):
         servers = super().create(vlist)
         if any(v.get('viewer_token') for v in vlist):

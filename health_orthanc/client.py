@@ -10,19 +10,25 @@ timeout and a largest answer, follows no redirect and raises nothing but
 Reference: https://orthanc.uclouvain.be/api/ and the Orthanc Book, "REST API
 of Orthanc".
 """
+import datetime as dt
+import itertools
 import json
 import os
 import time
+from base64 import b64encode
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import requests
-from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
+from .outward import (
+    ForbiddenAddress, Gate, GuardedAdapter, read_certificate)
+
 __all__ = [
-    'BadAnswer', 'CertificateError', 'Conflict', 'Full', 'LEVELS', 'NotFound',
-    'OrthancClient', 'OrthancError', 'Refused', 'ServerFailure', 'Timeout',
-    'TooLarge', 'Unreachable']
+    'BadAnswer', 'CertificateChanged', 'CertificateError', 'Closed',
+    'Conflict', 'Full', 'LEVELS', 'NoTLS', 'NotAllowed', 'NotFound',
+    'NotPermitted', 'OrthancClient', 'OrthancError', 'Refused',
+    'ServerFailure', 'Timeout', 'TooLarge', 'UnknownHost', 'Unreachable']
 
 LEVELS = {
     'patient': 'patients',
@@ -34,6 +40,8 @@ MEGABYTE = 1024 * 1024
 # One answer of the list of identifiers of a million resources has 50 MB.
 MAX_JSON = 256 * MEGABYTE
 MAX_PREVIEW = 64 * MEGABYTE
+# what Orthanc says of itself
+MAX_FACTS = MEGABYTE
 # What bulk-content is asked for at once; an instance answers some 600 bytes.
 BULK = 2000
 # Small pieces would wait for the interpreter at each of them.
@@ -58,12 +66,41 @@ class Timeout(Unreachable):
     "No connection or no answer in time"
 
 
+class UnknownHost(Unreachable):
+    "No address belongs to the host's name"
+
+
+class Closed(Unreachable):
+    "The host answers that nothing listens at the port"
+
+
 class CertificateError(Unreachable):
-    "The server's TLS certificate is not to be trusted"
+    """The server's TLS certificate is not to be trusted.
+
+    `reason` is one of expired, host, self_signed and unknown.
+    """
+
+    reason = 'unknown'
+
+
+class CertificateChanged(CertificateError):
+    "The certificate is another one than was accepted"
+
+
+class NoTLS(CertificateError):
+    "What answers does not speak TLS, or none that is still safe"
+
+
+class NotAllowed(OrthancError):
+    "GNU Health does not call that host"
 
 
 class Refused(OrthancError):
     "401 or 403: wrong credentials, or not allowed"
+
+
+class NotPermitted(Refused):
+    "403: the credentials may be right, but do not suffice"
 
 
 class NotFound(OrthancError):
@@ -95,9 +132,51 @@ class _Stale(Unreachable):
 
 
 _STATUS = {
-    401: Refused, 403: Refused, 404: NotFound, 409: Conflict, 413: TooLarge,
+    401: Refused, 403: NotPermitted, 404: NotFound, 409: Conflict, 413: TooLarge,
     507: Full,
     }
+
+
+# What OpenSSL says of a certificate that it does not trust
+_REASONS = [
+    ('expired', 'expired'),
+    ('mismatch', 'host'),
+    ("doesn't match", 'host'),
+    ('self-signed', 'self_signed'),
+    ('self signed', 'self_signed'),
+    ]
+
+
+def _tls_error(error):
+    text = repr(error)
+    if 'Fingerprints did not match' in text:
+        return CertificateChanged("certificate changed")
+    if not any(words in text for words in [
+                'CERTIFICATE_VERIFY_FAILED', "doesn't match", 'mismatch']):
+        return NoTLS("no TLS")
+    found = CertificateError("TLS failed")
+    for words, found.reason in _REASONS:
+        if words in text:
+            break
+    else:
+        found.reason = 'unknown'
+    return found
+
+
+class _LogIn(requests.auth.AuthBase):
+    """HTTP basic authentication, in UTF-8.
+
+    Nothing that is reached by attributes is the password: a report's template
+    may follow those of any object.
+    """
+
+    def __init__(self, user, password):
+        token = b64encode(f'{user}:{password}'.encode()).decode('ascii')
+        self._header = itertools.cycle(['Basic ' + token])
+
+    def __call__(self, request):
+        request.headers['Authorization'] = next(self._header)
+        return request
 
 
 def _is_identifier(value):
@@ -110,47 +189,64 @@ class OrthancClient:
     Parameters
     ----------
     url : str
-        Address of the REST API, such as https://pacs.example.org/orthanc.
-        Credentials in it are taken out and used when no other are given.
+        Address of the REST API, such as https://pacs.example.org/orthanc,
+        without credentials.
     user, password : str, optional
         For HTTP basic authentication.
     connect_timeout, read_timeout : float
-        Seconds until connected, and between two pieces of an answer. A whole
-        answer may take ten times the latter.
+        Seconds until connected, and between two pieces of an answer.
+    total_timeout : float, optional
+        Seconds until the end of an answer; ten times the read timeout if it
+        is not given.
+    gate : outward.Gate, optional
+        Which hosts may be called.
+    authority, fingerprint : str, optional
+        What certificate to trust: see outward.GuardedAdapter.
     """
 
     def __init__(self, url, user=None, password=None, connect_timeout=5,
-            read_timeout=60):
-        parts = urlsplit(url)
+            read_timeout=60, total_timeout=None, gate=None, authority=None,
+            fingerprint=None):
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:
+            raise BadAnswer("not an address") from None
         if parts.scheme not in {'http', 'https'} or not parts.hostname:
             raise BadAnswer("not an http or https address")
+        if parts.username is not None or parts.password is not None:
+            raise BadAnswer("credentials in the address")
+        self.gate = gate or Gate()
+        self._host, self._port = parts.hostname, port
         host = parts.hostname
         if ':' in host:
             host = '[%s]' % host
-        if parts.port:
-            host += ':%d' % parts.port
+        if port:
+            host += ':%d' % port
         self.url = urlunsplit(
             (parts.scheme, host, parts.path.rstrip('/'), '', ''))
-        user = user or parts.username
-        password = password or parts.password
         self.connect_timeout = connect_timeout
         self.read_timeout = read_timeout
+        self.total_timeout = total_timeout
         self.requests = 0
         self._session = requests.Session()
         # neither a proxy of the environment nor a netrc entry is meant here
         self._session.trust_env = False
-        self._session.verify = (
-            os.environ.get('REQUESTS_CA_BUNDLE')
-            or os.environ.get('SSL_CERT_FILE') or True)
+        if fingerprint:
+            self._session.verify = False
+        elif not authority:
+            self._session.verify = (
+                os.environ.get('REQUESTS_CA_BUNDLE')
+                or os.environ.get('SSL_CERT_FILE') or True)
         # gzip doubles the time on a fast network
         self._session.headers.update({
                 'Accept-Encoding': 'identity',
                 'User-Agent': 'gnuhealth-imaging-suite',
                 })
         if user or password:
-            self._session.auth = (
-                (user or '').encode('utf-8'), (password or '').encode('utf-8'))
-        adapter = HTTPAdapter(
+            self._session.auth = _LogIn(user or '', password or '')
+        adapter = GuardedAdapter(
+            self.gate, authority, fingerprint,
             pool_connections=1, pool_maxsize=2, max_retries=0)
         self._session.mount('http://', adapter)
         self._session.mount('https://', adapter)
@@ -168,16 +264,47 @@ class OrthancClient:
 
     def system(self):
         "Version, name and capabilities, as a dictionary"
-        return self._expect(self.get_json('/system'), dict)
+        return self._expect(self._facts('/system'), dict)
 
     def statistics(self):
         "Counts per level and disk size, as a dictionary"
-        return self._expect(self.get_json('/statistics'), dict)
+        return self._expect(self._facts('/statistics'), dict)
 
     def plugins(self):
         "Names of the plugins that are loaded"
-        return [p for p in self._expect(self.get_json('/plugins'), list)
+        return [p for p in self._expect(self._facts('/plugins'), list)
             if isinstance(p, str)]
+
+    def clock_difference(self):
+        "How far the server's clock is ahead, None if it does not tell"
+        started = dt.datetime.now(dt.timezone.utc).replace(tzinfo=None)
+        try:
+            answer = self._call('GET', '/tools/now', limit=MAX_FACTS)
+            there = dt.datetime.strptime(
+                answer.decode('ascii').strip(), '%Y%m%dT%H%M%S')
+        except (BadAnswer, NotFound, Refused, ValueError):
+            return None
+        ended = dt.datetime.now(dt.timezone.utc).replace(tzinfo=None)
+        # it tells whole seconds; what passed meanwhile is no difference
+        if started - dt.timedelta(seconds=1) <= there <= ended:
+            return dt.timedelta()
+        return there - (ended if there > ended else started)
+
+    def certificate(self):
+        """The certificate that the server shows, trusted or not.
+
+        None if it cannot be had.
+        """
+        if not self.url.startswith('https:'):
+            return None
+        try:
+            return read_certificate(
+                self._host, self._port, self.gate, self.connect_timeout)
+        except (OSError, HTTPError, ForbiddenAddress):
+            return None
+
+    def _facts(self, path):
+        return self._json(self._call('GET', path, limit=MAX_FACTS))
 
     # Single resources
 
@@ -345,20 +472,29 @@ class OrthancClient:
     def _call_once(self, method, path, params=None, data=None, headers=None,
             limit=MAX_JSON):
         self.requests += 1
-        deadline = time.monotonic() + 10 * self.read_timeout
+        deadline = time.monotonic() + (
+            self.total_timeout or 10 * self.read_timeout)
         try:
             response = self._session.request(
                 method, self.url + path, params=params, data=data,
                 headers=headers, stream=True, allow_redirects=False,
                 timeout=(self.connect_timeout, self.read_timeout))
-        except requests.exceptions.SSLError:
-            raise CertificateError("TLS failed") from None
+        except ForbiddenAddress as error:
+            raise NotAllowed(str(error)) from None
+        except requests.exceptions.SSLError as error:
+            raise _tls_error(error) from None
         except requests.exceptions.Timeout:
             raise Timeout("no answer in time") from None
         except requests.exceptions.ConnectionError as error:
-            if 'NewConnectionError' in repr(error):
-                raise Unreachable("no connection") from None
-            if 'BadStatusLine' in repr(error):
+            text = repr(error)
+            if any(words in text for words in [
+                        'NameResolutionError', 'Name or service',
+                        'name resolution']):
+                raise UnknownHost("unknown host") from None
+            if 'NewConnectionError' in text:
+                raise (Closed if 'refused' in text else Unreachable)(
+                    "no connection") from None
+            if 'BadStatusLine' in text:
                 raise BadAnswer("no HTTP") from None
             raise _Stale("connection lost") from None
         except (requests.exceptions.RequestException, HTTPError,

@@ -4,14 +4,29 @@ from trytond.i18n import gettext
 from trytond.model import ModelView, fields
 from trytond.modules.health_imaging.access import GuardedWizard
 from trytond.pool import Pool
-from trytond.wizard import Button, StateTransition, StateView
+from trytond.pyson import Eval, PYSONEncoder
+from trytond.wizard import Button, StateAction, StateTransition, StateView
 
-from .client import OrthancClient, OrthancError
-from .exceptions import ServerURLError, explain
-from .server import check_url, get_timeouts, system_values
+from .client import (
+    CertificateChanged, CertificateError, NoTLS, OrthancClient, OrthancError)
+from .exceptions import CertificateFieldError, ServerURLError, explain
+from .server import (
+    ask_plugins, check_certificate, check_url, clean, contact_values, get_gate,
+    get_timeouts, is_plain)
 
 # The check is not to keep the user waiting.
-READ_TIMEOUT = 10
+CONNECT_TIMEOUT, READ_TIMEOUT, TOTAL_TIMEOUT = 5, 10, 20
+# What is asked for on the first page, besides the password
+NAMES = [
+    'label', 'domain', 'proxy_domain', 'user', 'certificate_authority',
+    'certificate_fingerprint']
+PLUGINS = {
+    'dicomweb': 'dicom-web',
+    'ohif': 'ohif',
+    'stone': 'stone-webviewer',
+    'worklists': 'worklists',
+    'authorization': 'authorization',
+    }
 
 
 class NewConnectStart(ModelView):
@@ -28,6 +43,36 @@ class NewConnectStart(ModelView):
         "if it is another one.")
     user = fields.Char("Username")
     password = fields.Char("Password", strip=False)
+    certificate_authority = fields.Text("Certificate Authority",
+        help="The certificates of the only authorities to trust for this "
+        "server, as PEM text. Empty: those that the machine trusts.")
+    certificate_fingerprint = fields.Char("Accepted Certificate",
+        help="SHA-256 fingerprint of the only certificate to accept from "
+        "this server, whoever issued it.")
+
+    @fields.depends('domain')
+    def on_change_notify(self):
+        notifications = list(super().on_change_notify())
+        if is_plain(self.domain):
+            notifications.append(('warning', gettext(
+                        'health_orthanc.msg_server_plain_http')))
+        return notifications
+
+
+class NewConnectCertificate(ModelView):
+    "Orthanc Server Certificate"
+    __name__ = 'gnuhealth.orthanc.new_connect.certificate'
+
+    reason = fields.Text("Reason", readonly=True)
+    subject = fields.Char("Subject", readonly=True)
+    issuer = fields.Char("Issuer", readonly=True)
+    names = fields.Char("Host Names", readonly=True)
+    not_before = fields.DateTime("Valid from", readonly=True)
+    not_after = fields.DateTime("Valid until", readonly=True)
+    fingerprint = fields.Char("SHA-256 Fingerprint", readonly=True)
+    password = fields.Char("Password", strip=False,
+        help="It was not sent to the server, and is not kept between pages: "
+        "enter it again.")
 
 
 class NewConnectSuccess(ModelView):
@@ -39,7 +84,16 @@ class NewConnectSuccess(ModelView):
     orthanc_name = fields.Char("Name", readonly=True)
     orthanc_version = fields.Char("Version", readonly=True)
     studies = fields.Integer("Studies", readonly=True)
+    dicomweb = fields.Boolean("DICOMweb", readonly=True)
+    ohif = fields.Boolean("OHIF", readonly=True)
+    stone = fields.Boolean("Stone", readonly=True)
+    worklists = fields.Boolean("Worklists", readonly=True)
+    authorization = fields.Boolean("Authorization", readonly=True)
     plugins = fields.Char("Plugins", readonly=True)
+    warnings = fields.Text("Warnings", readonly=True,
+        states={
+            'invisible': ~Eval('warnings'),
+            })
 
 
 class NewConnectError(ModelView):
@@ -60,54 +114,124 @@ class NewConnect(GuardedWizard):
             Button("Begin", 'connect', 'tryton-ok', default=True),
             ])
     connect = StateTransition()
+    certificate = StateView(
+        'gnuhealth.orthanc.new_connect.certificate',
+        'health_orthanc.orthanc_new_connect_certificate_view_form', [
+            Button("Cancel", 'end', 'tryton-cancel'),
+            Button("Back", 'start', 'tryton-back', default=True),
+            Button("Accept Certificate", 'accept', 'tryton-ok'),
+            ])
+    accept = StateTransition()
     success = StateView(
         'gnuhealth.orthanc.new_connect.success',
         'health_orthanc.orthanc_new_connect_success_view_form', [
-            Button("Close", 'end', 'tryton-ok', default=True),
+            Button("Close", 'end', 'tryton-close'),
+            Button("Synchronize", 'synchronize', 'tryton-refresh',
+                default=True),
             ])
+    synchronize = StateAction('health_orthanc.act_sync_run')
     error = StateView(
         'gnuhealth.orthanc.new_connect.error',
         'health_orthanc.orthanc_new_connect_error_view_form', [
             Button("Cancel", 'end', 'tryton-cancel'),
             Button("Back", 'start', 'tryton-back', default=True),
             ])
+    password = None
+
+    def _execute(self, state_name):
+        """Take the password out of what was typed.
+
+        What a wizard keeps between its pages is stored in clear, and sent
+        back to the client.
+        """
+        for page in [self.start, self.certificate]:
+            self.password = getattr(page, 'password', None) or self.password
+            page.password = None
+        return super()._execute(state_name)
+
+    def transition_accept(self):
+        self.start.certificate_fingerprint = self.certificate.fingerprint
+        return self.transition_connect()
 
     def transition_connect(self):
-        password = getattr(self.start, 'password', None)
-        # What the wizard keeps between its pages is stored in clear.
-        self.start.password = None
-        label, url = self.start.label, self.start.domain.rstrip('/')
-        self.start.user = getattr(self.start, 'user', None)
-        self.start.proxy_domain = getattr(self.start, 'proxy_domain', None)
+        for name in NAMES:
+            setattr(self.start, name, getattr(self.start, name, None) or None)
+        label = self.start.label
+        url = self.start.domain.rstrip('/')
         try:
-            check_url(url, label)
-            check_url(self.start.proxy_domain, label)
-            self._check_unique(label, url)
-            with self._client(url, password) as client:
-                system = client.system()
-                statistics = client.statistics()
-                plugins = client.plugins()
-        except ServerURLError as error:
+            self._check(label, url)
+            with self._client(url) as client:
+                try:
+                    facts = self._ask(client)
+                except CertificateError as error:
+                    if self._show_certificate(client, error):
+                        return 'certificate'
+                    raise
+        except (ServerURLError, CertificateFieldError) as error:
             self.error.message = error.message
             return 'error'
         except OrthancError as error:
             self.error.message = explain(error, label)
             return 'error'
-        values = system_values(system, plugins)
-        self.success.server = self._save_server(url, password, values)
-        self.success.orthanc_name = values['orthanc_name']
-        self.success.orthanc_version = values['orthanc_version']
-        studies = statistics.get('CountStudies')
-        self.success.studies = studies if isinstance(studies, int) else None
-        self.success.plugins = values['plugins']
+        self._show_success(url, facts)
         return 'success'
 
-    def _client(self, url, password):
+    def _check(self, label, url):
+        check_url(url, label, get_gate())
+        check_url(self.start.proxy_domain, label)
+        for name in ['certificate_authority', 'certificate_fingerprint']:
+            check_certificate(name, getattr(self.start, name), label)
+        self._check_unique(label, url)
+
+    def _client(self, url):
         connect_timeout, read_timeout = get_timeouts()
         return OrthancClient(
-            url, self.start.user or None, password or None,
-            connect_timeout=connect_timeout,
-            read_timeout=min(read_timeout, READ_TIMEOUT))
+            url, self.start.user, self.password,
+            connect_timeout=min(connect_timeout, CONNECT_TIMEOUT),
+            read_timeout=min(read_timeout, READ_TIMEOUT),
+            total_timeout=TOTAL_TIMEOUT, gate=get_gate(),
+            authority=self.start.certificate_authority,
+            fingerprint=self.start.certificate_fingerprint)
+
+    def _ask(self, client):
+        system, statistics = client.system(), client.statistics()
+        # not everybody may ask for them
+        plugins = ask_plugins(client)
+        return plugins or [], contact_values(
+            system, statistics, plugins, client.clock_difference())
+
+    def _show_certificate(self, client, error):
+        "Fill the page that shows the certificate, if there is one to accept"
+        if isinstance(error, NoTLS):
+            return False
+        found = client.certificate()
+        if not found:
+            return False
+        reason = (
+            'changed' if isinstance(error, CertificateChanged)
+            else error.reason)
+        page = self.certificate
+        page.reason = gettext(
+            'health_orthanc.msg_certificate_' + reason,
+            server=self.start.label)
+        page.subject = clean(found.subject, 255)
+        page.issuer = clean(found.issuer, 255)
+        page.names = clean(', '.join(found.names), 255)
+        page.not_before, page.not_after = found.not_before, found.not_after
+        page.fingerprint = found.fingerprint
+        return True
+
+    def _show_success(self, url, facts):
+        plugins, values = facts
+        page = self.success
+        page.server = server = self._save_server(url, values)
+        page.orthanc_name = values['orthanc_name']
+        page.orthanc_version = values['orthanc_version']
+        page.studies = values.get('studies_there')
+        page.plugins = values.get('plugins')
+        for name, plugin in PLUGINS.items():
+            setattr(page, name, plugin in plugins)
+        page.warnings = '\n'.join(server.get_warnings()) or None
 
     def _find(self, name, value):
         Server = Pool().get('gnuhealth.orthanc.config')
@@ -128,41 +252,53 @@ class NewConnect(GuardedWizard):
             raise ServerURLError(gettext(
                     'health_orthanc.msg_server_label_unique'))
 
-    def _save_server(self, url, password, values):
+    def _save_server(self, url, values):
         "Store the server; an archived one with the same URL is taken up again"
         Server = Pool().get('gnuhealth.orthanc.config')
         server = self._find('domain', url)
         values = {
             **values,
-            'label': self.start.label,
+            **{name: getattr(self.start, name) for name in NAMES},
             'domain': url,
-            'proxy_domain': self.start.proxy_domain,
-            'user': self.start.user,
-            'password': password,
+            'password': self.password,
             'active': True,
             }
         if server:
+            # whether it is the one that it was is found out by comparing
+            del values['signature'], values['replaced']
             Server.write([server], values)
         else:
             server, = Server.create([values])
         return server
 
+    def do_synchronize(self, action):
+        Run = Pool().get('gnuhealth.orthanc.sync.run')
+        server = self.success.server
+        Run.submit([server], 'full', 'user')
+        action['pyson_domain'] = PYSONEncoder().encode(
+            [('server', '=', server.id)])
+        return action, {}
+
     def default_success(self, fields):
+        page = self.success
         return {
-            'server': self.success.server.id,
-            'orthanc_name': self.success.orthanc_name,
-            'orthanc_version': self.success.orthanc_version,
-            'studies': self.success.studies,
-            'plugins': self.success.plugins,
+            'server': page.server.id,
+            **{name: getattr(page, name) for name in [
+                    'orthanc_name', 'orthanc_version', 'studies', 'plugins',
+                    'warnings', *PLUGINS]},
             }
 
     def default_error(self, fields):
         return {'message': self.error.message}
 
+    def default_certificate(self, fields):
+        return {name: getattr(self.certificate, name) for name in [
+                'reason', 'subject', 'issuer', 'names', 'not_before',
+                'not_after', 'fingerprint']}
+
     def default_start(self, fields):
-        names = ['label', 'domain', 'proxy_domain', 'user']
-        return {n: getattr(self.start, n, None) for n in names
-            if getattr(self.start, n, None)}
+        return {name: value for name in NAMES
+            if (value := getattr(self.start, name, None))}
 
     def end(self):
         return 'reload'

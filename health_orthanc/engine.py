@@ -13,6 +13,7 @@ import gc
 import logging
 from collections import defaultdict
 from contextlib import closing, contextmanager
+from functools import cache
 
 from trytond import backend
 from trytond.config import config
@@ -25,6 +26,7 @@ from . import mapping
 from .census import LEVELS, Census, fingerprint
 from .client import OrthancError
 from .exceptions import explain
+from .identity import Recognition
 from .locking import server_lock
 from .pages import (
     Mark, ahead, get_mark, pages_of_changes, pages_of_resources,
@@ -32,6 +34,7 @@ from .pages import (
 from .pagewriter import Failure, Outcome, PageWriter, unexpected
 from .rows import delete_rows, forget, insert_rows, select_rows, update_rows
 from .secrets import SecretError
+from .server import contact_values
 
 __all__ = ['Synchronization']
 
@@ -237,21 +240,27 @@ class Synchronization:
             if (self.kind == 'new' and cursor['complete'] and not retries
                     and cursor['fingerprint'] == fingerprint(
                         mark, statistics)):
-                self._touch_server(system)
+                self._touch_server(system, statistics)
                 return
             followed = Mark(
                 cursor['change_seq'] or 0, cursor['change_id'] or '',
                 cursor['change_date'] or '')
+            is_there = cache(lambda: self._is_there(followed, mark))
+            Recognition(self.server_id, system, self._transaction).check(
+                client, lambda: is_there() or self._goes_on(followed))
             if self.kind == 'full' or not cursor['complete']:
                 self._read_all()
                 followed = mark
             elif (self.kind == 'reconcile'
-                    or not self._is_there(followed, mark)):
+                    or not is_there()):
                 self._reconcile(LEVELS)
                 followed = mark
             self._retry(retries)
-            self._settle(followed)
-            self._touch_server(system)
+            statistics = self._settle(followed)
+            clock = None
+            if self.kind != 'new':
+                clock = client.clock_difference()
+            self._touch_server(system, statistics, clock)
 
     def _read_all(self):
         "Read every study, and mark those missing that Orthanc has no more"
@@ -288,6 +297,12 @@ class Synchronization:
                     'fingerprint': print_,
                     })
             self._update_run()
+        return statistics
+
+    def _goes_on(self, followed):
+        "Nothing in the log is as old as what was followed"
+        entries, _, _ = self.client.changes(0, 1)
+        return not entries or entries[0]['Seq'] > followed.seq
 
     def _is_there(self, followed, mark):
         "The last entry that was followed is still in the log as it was"
@@ -530,16 +545,19 @@ class Synchronization:
         delete_rows(self.Quarantine, [
                 row['id'] for key, row in known.items() if key in healed])
 
-    def _touch_server(self, system):
+    def _touch_server(self, system, statistics, clock=None):
         "Note on the server when it was reached and what it is"
+        values = contact_values(system, statistics, clock=clock)
+        # whether it may be synchronized is for a check to say
+        del values['validated'], values['validation_message']
+        values['last_synchronized'] = now()
         table = self.Server.__table__()
         with self._transaction():
             cursor = Transaction().connection.cursor()
             # Not write_date: nobody who edits the server is disturbed.
             cursor.execute(*table.update(
-                    [table.last_contact, table.last_synchronized,
-                        table.orthanc_name, table.orthanc_version],
-                    [now(), now(), mapping.text(system.get('Name')),
-                        mapping.text(system.get('Version'))],
+                    [getattr(table, n) for n in values],
+                    [self.Server._fields[n].sql_format(v)
+                        for n, v in values.items()],
                     where=table.id == self.server_id))
             forget(self.Server, [self.server_id])

@@ -16,7 +16,19 @@ class ServerCopyError(AccessError):
     pass
 
 
+class ServerDeleteError(AccessError):
+    pass
+
+
+class CertificateFieldError(ValidationError):
+    pass
+
+
 class OrthancServerError(UserError):
+    pass
+
+
+class ServersFailingError(UserError):
     pass
 
 
@@ -72,16 +84,27 @@ class LinkReasonError(UserError):
     pass
 
 
+class ServerReplaced(client.OrthancError):
+    "Another Orthanc answers at the URL than the one whose studies are known"
+
+
 _MESSAGES = [
     (SecretError, 'msg_password_unreadable'),
+    (client.CertificateChanged, 'msg_orthanc_certificate_changed'),
+    (client.NoTLS, 'msg_orthanc_no_tls'),
     (client.CertificateError, 'msg_orthanc_certificate'),
+    (client.NotAllowed, 'msg_orthanc_not_allowed'),
+    (client.UnknownHost, 'msg_orthanc_unknown_host'),
+    (client.Closed, 'msg_orthanc_closed'),
     (client.Timeout, 'msg_orthanc_timeout'),
     (client.Unreachable, 'msg_orthanc_unreachable'),
+    (client.NotPermitted, 'msg_orthanc_not_permitted'),
     (client.Refused, 'msg_orthanc_refused'),
     (client.NotFound, 'msg_orthanc_not_found'),
     (client.Conflict, 'msg_orthanc_conflict'),
     (client.TooLarge, 'msg_orthanc_too_large'),
     (client.Full, 'msg_orthanc_full'),
+    (ServerReplaced, 'msg_server_replaced'),
     (client.ServerFailure, 'msg_orthanc_failure'),
     (client.BadAnswer, 'msg_orthanc_bad_answer'),
     ]

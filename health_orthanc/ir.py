@@ -14,4 +14,6 @@ class Cron(metaclass=PoolMeta):
                     "Synchronize Orthanc Servers"),
                 ('gnuhealth.orthanc.sync.run|reconcile_servers',
                     "Reconcile Orthanc Servers"),
+                ('gnuhealth.orthanc.config|warn_failing',
+                    "Warn of Failing Orthanc Servers"),
                 ])

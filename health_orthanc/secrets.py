@@ -6,6 +6,9 @@ A stored secret says how it was written: ``fernet:`` before a token made with
 one of the keys, ``plain:`` before a text that was stored while no key was
 configured.
 """
+import os
+from pathlib import Path
+
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 FERNET, PLAIN = 'fernet:', 'plain:'
@@ -13,6 +16,44 @@ FERNET, PLAIN = 'fernet:', 'plain:'
 
 class SecretError(Exception):
     "The stored secret cannot be read with the configured keys."
+
+
+def read_keys(path):
+    """Return the keys in a file, one a line; after # comes a comment.
+
+    Raises
+    ------
+    SecretError
+        If the file cannot be read.
+    """
+    try:
+        lines = Path(path).read_text('ascii').splitlines()
+    except (OSError, UnicodeDecodeError):
+        raise SecretError("key file unreadable") from None
+    return ' '.join(line.partition('#')[0] for line in lines)
+
+
+def add_key(path):
+    "Put a new key before those in the file, which nobody else may read"
+    path = Path(path)
+    keys = path.read_text('ascii') if path.exists() else ''
+    part = path.with_name(path.name + '.part')
+    descriptor = os.open(
+        part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(descriptor, 'w', encoding='ascii') as file:
+        if path.exists():
+            # whoever reads it goes on reading it
+            status = path.stat()
+            os.fchmod(descriptor, status.st_mode & 0o640)
+            os.fchown(descriptor, status.st_uid, status.st_gid)
+        file.write(new_key() + '\n' + keys)
+        file.flush()
+        os.fsync(descriptor)
+    part.replace(path)
+
+
+def new_key():
+    return Fernet.generate_key().decode('ascii')
 
 
 class Vault:
@@ -36,6 +77,7 @@ class Vault:
             fernets = [Fernet(k) for k in names]
         except ValueError:
             raise SecretError("not a Fernet key") from None
+        self._first = fernets[0] if fernets else None
         self._fernet = MultiFernet(fernets) if fernets else None
 
     @property
@@ -69,3 +111,20 @@ class Vault:
             return self._fernet.decrypt(token).decode()
         except InvalidToken:
             raise SecretError("no key fits") from None
+
+    def state(self, stored):
+        """How a secret is stored: none, clear, encrypted (with the first
+        key), old (with another one) or lost (no key opens it)."""
+        if not stored:
+            return 'none'
+        if stored.startswith(PLAIN):
+            return 'clear'
+        try:
+            self.decrypt(stored)
+        except SecretError:
+            return 'lost'
+        try:
+            self._first.decrypt(stored[len(FERNET):].encode('ascii'))
+        except InvalidToken:
+            return 'old'
+        return 'encrypted'

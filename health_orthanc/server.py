@@ -1,30 +1,54 @@
 # SPDX-FileCopyrightText: The GNU Health imaging suite contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 import logging
+import re
+import ssl
+from collections import Counter
 from urllib.parse import urlsplit
 
-from sql import Table
+from sql import Column, Null, Table
 
+from trytond import backend
 from trytond.config import config
 from trytond.i18n import gettext
 from trytond.model import DeactivableMixin, ModelSQL, ModelView, Unique, fields
+from trytond.modules.health_imaging.access import GuardedView, check_rights
 from trytond.modules.health_imaging.request import now
 from trytond.modules.health_imaging.upgrade import health_imaging_first
 from trytond.pool import Pool
-from trytond.pyson import Eval, If
-from trytond.transaction import Transaction
+from trytond.pyson import Eval
+from trytond.transaction import Transaction, without_check_access
 
-from .client import OrthancClient, OrthancError
+from . import upgrade
+from .client import (
+    BadAnswer, CertificateChanged, OrthancClient, OrthancError)
 from .exceptions import (
-    OrthancServerError, ServerCopyError, ServerURLError, explain)
+    CertificateFieldError, OrthancServerError, ServerCopyError,
+    ServerDeleteError, ServerURLError, explain)
+from .identity import signature
 from .links import without_credentials
-from .secrets import SecretError, Vault
+from .outward import ForbiddenAddress, Gate, is_loopback
+from .secrets import SecretError, Vault, read_keys
 
 logger = logging.getLogger(__name__)
 
+FINGERPRINT = re.compile(r'([0-9a-fA-F]{2}:?){32}')
+
 
 def get_vault():
-    return Vault(config.get('health_orthanc', 'encryption_keys'))
+    """Return the vault with the keys of the configuration.
+
+    A file of keys is read each time: a new key needs no restart.
+    """
+    keys = config.get('health_orthanc', 'encryption_keys', default='')
+    path = config.get('health_orthanc', 'encryption_keys_file')
+    if path:
+        keys = f'{keys} {read_keys(path)}'
+    return Vault(keys)
+
+
+def get_gate():
+    return Gate(config.get('health_orthanc', 'allowed_hosts'))
 
 
 def get_timeouts():
@@ -34,7 +58,7 @@ def get_timeouts():
         config.getfloat('health_orthanc', 'read_timeout', default=60))
 
 
-class OrthancServer(DeactivableMixin, ModelSQL, ModelView):
+class OrthancServer(DeactivableMixin, ModelSQL, GuardedView):
     "Orthanc Server Config"
     __name__ = 'gnuhealth.orthanc.config'
     _rec_name = 'label'
@@ -54,12 +78,24 @@ class OrthancServer(DeactivableMixin, ModelSQL, ModelView):
         'get_password', setter='set_password')
     password_state = fields.Function(
         fields.Char("Password Storage"), 'get_password_state')
+    certificate_authority = fields.Text("Certificate Authority",
+        help="The certificates of the only authorities to trust for this "
+        "server, as PEM text. Empty: those that the machine trusts.")
+    certificate_fingerprint = fields.Char("Accepted Certificate",
+        help="SHA-256 fingerprint of the only certificate to accept from "
+        "this server, whoever issued it.")
     validated = fields.Boolean("Validated", readonly=True,
         help="The last check reached Orthanc with these credentials.")
     validation_message = fields.Char("Validation Message", readonly=True)
     orthanc_name = fields.Char("Name", readonly=True)
     orthanc_version = fields.Char("Version", readonly=True)
     plugins = fields.Char("Plugins", readonly=True)
+    read_only = fields.Boolean("Read-only", readonly=True,
+        help="The server takes no files and deletes none.")
+    clock_difference = fields.TimeDelta("Clock Difference", readonly=True,
+        help="How far the clock of the server is ahead of GNU Health's.")
+    studies_there = fields.Integer("Studies in Orthanc", readonly=True)
+    images_there = fields.Integer("Images in Orthanc", readonly=True)
     last_contact = fields.DateTime("Last Contact", readonly=True)
     last_synchronized = fields.DateTime("Last Synchronized", readonly=True)
     last_changed_index = fields.Function(
@@ -74,6 +110,10 @@ class OrthancServer(DeactivableMixin, ModelSQL, ModelView):
     quarantine = fields.One2Many(
         'gnuhealth.orthanc.sync.quarantine', 'server', "Quarantine",
         readonly=True)
+
+    # To change one of them is to be followed by a check
+    _contact_fields = {
+        'domain', 'user', 'certificate_authority', 'certificate_fingerprint'}
 
     @classmethod
     def __setup__(cls):
@@ -119,6 +159,12 @@ class OrthancServer(DeactivableMixin, ModelSQL, ModelView):
 
         super().__register__(module)
 
+        # Migration from GNU Health 5.0: so might that in the URL be
+        upgrade.credentials_from_urls(cls)
+        # what was stored while there was no key
+        if get_vault().encrypts:
+            cls.encrypt_secrets(['clear'])
+
     @classmethod
     def default_validated(cls):
         return False
@@ -134,7 +180,12 @@ class OrthancServer(DeactivableMixin, ModelSQL, ModelView):
         cls._store_secret(servers, value)
 
     @classmethod
-    def _store_secret(cls, servers, value):
+    def secret_columns(cls):
+        "Return the columns whose values are encrypted, none of them a field"
+        return ['secret']
+
+    @classmethod
+    def _store_secret(cls, servers, value, name='secret'):
         cursor = Transaction().connection.cursor()
         table = Table(cls._table)
         try:
@@ -148,16 +199,54 @@ class OrthancServer(DeactivableMixin, ModelSQL, ModelView):
                     "password of server %s is stored in clear: "
                     "[health_orthanc] encryption_keys is not set", server.id)
             cursor.execute(*table.update(
-                    [table.secret], [vault.encrypt(value)],
+                    [Column(table, name)], [vault.encrypt(value)],
                     where=table.id == server.id))
 
-    def _get_secret(self):
+    def _get_secret(self, name='secret'):
         cursor = Transaction().connection.cursor()
         table = Table(self._table)
         cursor.execute(*table.select(
-                table.secret, where=table.id == self.id))
+                Column(table, name), where=table.id == self.id))
         stored, = cursor.fetchone()
         return get_vault().decrypt(stored)
+
+    @classmethod
+    def count_secrets(cls):
+        "Return how many secrets are stored in which way"
+        vault = get_vault()
+        return Counter(
+            vault.state(stored) for *_, stored in cls._stored_secrets())
+
+    @classmethod
+    def encrypt_secrets(cls, states):
+        """Encrypt what is stored in one of the ways with the first key.
+
+        Return how many were. One that is changed meanwhile stays as it is.
+        """
+        vault = get_vault()
+        table = Table(cls._table)
+        cursor = Transaction().connection.cursor()
+        count = 0
+        for id_, name, stored in cls._stored_secrets():
+            if vault.state(stored) in states:
+                column = Column(table, name)
+                cursor.execute(*table.update(
+                        [column], [vault.encrypt(vault.decrypt(stored))],
+                        where=(table.id == id_) & (column == stored)))
+                count += cursor.rowcount
+        return count
+
+    @classmethod
+    def _stored_secrets(cls):
+        table = Table(cls._table)
+        table_h = backend.TableHandler(cls)
+        cursor = Transaction().connection.cursor()
+        for name in filter(table_h.column_exist, cls.secret_columns()):
+            column = Column(table, name)
+            cursor.execute(*table.select(
+                    table.id, column, where=column != Null))
+            for id_, stored in cursor.fetchall():
+                yield id_, name, stored
 
     @classmethod
     def get_password_state(cls, servers, name):
@@ -215,17 +304,10 @@ class OrthancServer(DeactivableMixin, ModelSQL, ModelView):
         return without_credentials(url).rstrip('/') + '/'
 
     @classmethod
-    def view_attributes(cls):
-        return super().view_attributes() + [
-            ('/tree', 'visual', If(
-                    ~Eval('active', True), 'muted',
-                    If(~Eval('validated', True), 'danger', ''))),
-            ]
-
-    @classmethod
     def validate_fields(cls, servers, field_names):
         super().validate_fields(servers, field_names)
         cls.check_urls(servers, field_names)
+        cls.check_certificates(servers, field_names)
 
     @classmethod
     def check_urls(cls, servers, field_names=None):
@@ -234,7 +316,20 @@ class OrthancServer(DeactivableMixin, ModelSQL, ModelView):
             names &= set(field_names)
         for server in servers:
             for name in names:
-                check_url(getattr(server, name), server.label)
+                check_url(
+                    getattr(server, name), server.label,
+                    # that one is for browsers
+                    None if name == 'proxy_domain' else get_gate())
+
+    @classmethod
+    def check_certificates(cls, servers, field_names=None):
+        names = {'certificate_authority', 'certificate_fingerprint'}
+        if field_names:
+            names &= set(field_names)
+        for server in servers:
+            for name in names:
+                check_certificate(
+                    name, getattr(server, name), server.label)
 
     @classmethod
     def create(cls, vlist):
@@ -250,17 +345,32 @@ class OrthancServer(DeactivableMixin, ModelSQL, ModelView):
         to_check, new_args = [], []
         actions = iter(args)
         for servers, values in zip(actions, actions):
-            credentials = {'domain', 'user'} & values.keys()
-            if credentials or values.get('password'):
+            if (cls._contact_fields & values.keys() or values.get('password')
+                    or values.get('active')):
                 values = {
                     'validated': False, 'validation_message': None, **values}
                 if not values['validated']:
                     to_check += servers
             new_args += [servers, values]
+            if not values.get('user', True) and not values.get('password'):
+                cls._store_secret(servers, None)
         super().write(*new_args)
         to_check = [s for s in cls.browse(to_check) if s.active]
         if to_check:
             cls.__queue__.check_connection(to_check)
+
+    @classmethod
+    def delete(cls, servers):
+        check_rights(cls, servers, 'delete')
+        Study = Pool().get('gnuhealth.imaging_orthanc.study')
+        with without_check_access():
+            for server in servers:
+                if Study.search([
+                            ('server_config', '=', server.id)], limit=1):
+                    raise ServerDeleteError(gettext(
+                            'health_orthanc.msg_server_delete',
+                            server=server.rec_name))
+        super().delete(servers)
 
     @classmethod
     def copy(cls, servers, default=None):
@@ -276,7 +386,6 @@ class OrthancServer(DeactivableMixin, ModelSQL, ModelView):
     def remove_config_server(cls, servers):
         "Archive the servers and forget how to log in to them"
         cls.write(servers, {'active': False, 'user': None})
-        cls._store_secret(servers, None)
 
     def get_client(self):
         """Return a client with the server's credentials.
@@ -286,28 +395,44 @@ class OrthancServer(DeactivableMixin, ModelSQL, ModelView):
         connect_timeout, read_timeout = get_timeouts()
         return OrthancClient(
             self.domain, self.user or None, self._get_secret(),
-            connect_timeout=connect_timeout, read_timeout=read_timeout)
+            connect_timeout=connect_timeout, read_timeout=read_timeout,
+            gate=get_gate(), authority=self.certificate_authority,
+            fingerprint=self.certificate_fingerprint)
 
     @classmethod
     def check_connection(cls, servers=None):
-        "Ask each server who it is and store whether it answered"
+        "Task: ask each server who it is and store whether it answered"
         if servers is None:
             servers = cls.search([])
-        for server in servers:
-            values = server._check()
+        # nothing is locked while a server is waited for
+        checks = [(server, server._check()) for server in servers]
+        for server, values in checks:
             cls.write([server], values)
 
     def _check(self):
         try:
             with self.get_client() as client:
-                system = client.system()
-                plugins = ask_plugins(client)
+                try:
+                    return self._ask(client, client.system())
+                except CertificateChanged as error:
+                    # the message that helps has the one that came instead
+                    found = client.certificate()
+                    logger.warning(
+                        "certificate of server %s changed", self.id)
+                    message = explain(error, self)
+                    if found:
+                        message = ' '.join([message, gettext(
+                                    'health_orthanc.msg_certificate_came',
+                                    fingerprint=found.fingerprint)])
         except (SecretError, OrthancError) as error:
-            return {
-                'validated': False,
-                'validation_message': explain(error, self),
-                }
-        return system_values(system, plugins)
+            message = explain(error, self)
+        return {'validated': False, 'validation_message': message}
+
+    def _ask(self, client, system):
+        "Return what is to be stored of the server that answers"
+        return contact_values(
+            system, client.statistics(), ask_plugins(client),
+            client.clock_difference())
 
     @classmethod
     def from_url(cls, url):
@@ -337,17 +462,43 @@ def ask_plugins(client):
         return None
 
 
-def system_values(system, plugins):
-    "Return what is to be stored of a server that answered so"
-    return {
+def contact_values(system, statistics=None, plugins=None, clock=None):
+    """Return what is to be stored of a server that answered so.
+
+    Raises BadAnswer if it is no Orthanc.
+    """
+    version = system.get('Version')
+    if not isinstance(version, str):
+        raise BadAnswer("no Orthanc")
+    values = {
         'validated': True,
         'validation_message': None,
         'orthanc_name': clean(system.get('Name')),
-        'orthanc_version': clean(system.get('Version')),
-        'plugins': plugins and ', '.join(
-            filter(None, map(clean, sorted(plugins)))),
+        'orthanc_version': clean(version),
+        'read_only': system.get('ReadOnly') is True,
+        'signature': signature(system),
+        'replaced': False,
         'last_contact': now(),
+        **count_values(statistics or {}),
         }
+    if plugins is not None:
+        values['plugins'] = ', '.join(
+            filter(None, map(clean, sorted(plugins)))) or None
+    if clock is not None:
+        values['clock_difference'] = clock
+    return values
+
+
+def count_values(statistics):
+    "Return how much the server holds, as far as it tells"
+    values = {}
+    for name, key in [
+            ('studies_there', 'CountStudies'),
+            ('images_there', 'CountInstances')]:
+        count = statistics.get(key)
+        if type(count) is int and 0 <= count < 1 << 31:
+            values[name] = count
+    return values
 
 
 def clean(value, size=64):
@@ -356,10 +507,11 @@ def clean(value, size=64):
         return ''.join(c for c in value if c.isprintable())[:size] or None
 
 
-def check_url(url, label):
+def check_url(url, label, gate=None):
     """Raise ServerURLError unless the URL can be a server's.
 
-    Only http and https, with a host, and without user and password in it.
+    Only http and https, with a host that may be called, and without user and
+    password in it. Nobody is asked for the host's address.
     """
     if not url:
         return
@@ -373,9 +525,45 @@ def check_url(url, label):
             and not parts.query
             and not parts.fragment
             and (parts.port is None or parts.port > 0)
+            and '\\' not in url
             and not any(c.isspace() or not c.isprintable() for c in url))
     except ValueError:
         valid = False
     if not valid:
         raise ServerURLError(gettext(
                 'health_orthanc.msg_server_url_invalid', server=label))
+    if gate:
+        try:
+            gate.check_host(parts.hostname)
+        except ForbiddenAddress:
+            raise ServerURLError(gettext(
+                    'health_orthanc.msg_orthanc_not_allowed',
+                    server=label)) from None
+
+
+def is_plain(url):
+    "Whether what is sent to the URL can be read on the way"
+    try:
+        parts = urlsplit(url or '')
+        return (parts.scheme == 'http' and bool(parts.hostname)
+            and not is_loopback(parts.hostname))
+    except ValueError:
+        return False
+
+
+def check_certificate(name, value, label):
+    "Raise CertificateError unless the field can hold the value"
+    if not value:
+        return
+    if name == 'certificate_fingerprint':
+        valid = FINGERPRINT.fullmatch(value)
+    else:
+        # a key has no business here
+        valid = 'PRIVATE KEY' not in value
+        try:
+            ssl.create_default_context(cadata=value)
+        except (ssl.SSLError, ValueError):
+            valid = False
+    if not valid:
+        raise CertificateFieldError(gettext(
+                'health_orthanc.msg_server_' + name, server=label))

@@ -4,6 +4,7 @@
 from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
+from urllib.parse import unquote, urlsplit
 
 from sql import Column, Literal, Null, Table
 from sql.aggregate import Count
@@ -147,6 +148,8 @@ def _server_id(url):
     Server = Pool().get('gnuhealth.orthanc.config')
     server = Server.__table__()
     cursor = Transaction().connection.cursor()
+    # the server's own was taken out of its URL
+    url, _, _ = split_credentials(url)
     cursor.execute(*server.select(server.id, server.domain, server.active))
     servers = sorted(
         cursor.fetchall(), key=lambda s: (s[1] != url, not s[2], s[0]))
@@ -237,3 +240,43 @@ def cursors_from_servers(Cursor):
                 server.id, server.last_changed_index, Literal(False),
                 where=server.last_changed_index != Null)))
     server_h.drop_column('last_changed_index')
+
+
+def split_credentials(url):
+    "Return the URL without user name and password, and both of them"
+    try:
+        parts = urlsplit(url)
+        if parts.username is None and parts.password is None:
+            return url, None, None
+        netloc = parts.netloc.rpartition('@')[2]
+        return (
+            parts._replace(netloc=netloc).geturl(),
+            unquote(parts.username or '') or None,
+            unquote(parts.password or '') or None)
+    except ValueError:
+        return url, None, None
+
+
+def credentials_from_urls(Server):
+    """Take user name and password out of the URL that everybody reads.
+
+    They serve where the server has none of its own.
+    """
+    table = Table(Server._table)
+    cursor = Transaction().connection.cursor()
+    cursor.execute(*table.select(table.id, table.domain, table.user))
+    rows = cursor.fetchall()
+    urls = {url for _, url, _ in rows}
+    for id_, url, user in rows:
+        new, url_user, password = split_credentials(url)
+        if new == url:
+            continue
+        while new in urls:
+            # one URL is one server; Orthanc does not mind
+            new += '/'
+        urls.add(new)
+        values = {'domain': new}
+        if not user:
+            values['user'] = url_user
+            Server._store_secret([Server(id_)], password)
+        _update(Server._table, values, [id_])

@@ -1,6 +1,7 @@
 # SPDX-FileCopyrightText: The GNU Health imaging suite contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 "A few resources of Orthanc's REST API, and what the tests store in them"
+import datetime as dt
 import json
 from base64 import b64encode
 from contextlib import contextmanager
@@ -25,12 +26,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         self.server.asked.append(('GET', self.path))
-        if self.path == '/system':
-            self.answer({'Name': "Test", 'Version': '1.10.1'})
-        elif self.path == '/statistics':
-            self.answer({'CountStudies': 3})
-        elif self.path == '/plugins':
-            self.answer(['dicom-web', 'explorer.js'])
+        if self.path in self.server.facts:
+            self.answer(self.server.facts[self.path])
+        elif self.path == '/tools/now':
+            now = dt.datetime.now(dt.timezone.utc) + self.server.clock
+            self.answer(now.strftime('%Y%m%dT%H%M%S').encode())
         elif urlsplit(self.path).path.endswith(('/preview', '/rendered')):
             if 'report' in self.path:
                 self.answer({}, 415)
@@ -74,10 +74,24 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def fake_orthanc():
-    "Serve on a free port; the server has url, asked, stored and read_only"
+def fake_orthanc(tls=None):
+    """Serve on a free port, by TLS if an SSL context is given.
+
+    What it answers are its facts; credentials, clock (its difference) and
+    read_only may be changed, asked and stored tell what came.
+    """
     server = Server(('127.0.0.1', 0), Handler)
     server.url = f'http://127.0.0.1:{server.server_port}'
+    if tls:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+        server.url = f'https://127.0.0.1:{server.server_port}'
+    server.facts = {
+        '/system': {'Name': "Test", 'Version': '1.10.1'},
+        '/statistics': {'CountStudies': 3, 'CountInstances': 7},
+        '/plugins': ['dicom-web', 'explorer.js'],
+        '/studies': [],
+        }
+    server.clock = dt.timedelta()
     server.credentials = 'ana', 'a-test-password'
     server.asked, server.stored, server.read_only = [], set(), False
     thread = Thread(target=server.serve_forever, args=(.05,), daemon=True)

@@ -11,6 +11,7 @@ from unittest.mock import patch
 
 from sql import Table
 
+from trytond.modules.health_orthanc import client
 from trytond.modules.health_orthanc.client import OrthancClient
 from trytond.pool import Pool
 from trytond.tests.test_tryton import with_transaction
@@ -98,7 +99,7 @@ SERVER = {
     'drips': (drips, 'timeout'),
     'breaks off': (breaks_off(9999), 'unreachable'),
     'wrong password': (status(401), 'refused'),
-    'forbidden': (status(403), 'refused'),
+    'forbidden': (status(403), 'not_permitted'),
     'another server': (status(404), 'not_found'),
     'conflict': (status(409), 'conflict'),
     'fails': (status(500), 'failure'),
@@ -198,7 +199,8 @@ class FaultsTestCase(SyncMixin, unittest.TestCase):
                 limit = 4000 if name == 'too large' else 10 ** 6
                 with patch.object(
                         OrthancClient._call_once,
-                        '__defaults__', (None, None, None, limit)):
+                        '__defaults__', (None, None, None, limit)), \
+                        patch.object(client, 'MAX_FACTS', limit):
                     run = self.sync(server, 'full')
                 sentence = Message.gettext(
                     'health_orthanc', 'msg_orthanc_' + message, 'en',
