@@ -436,6 +436,9 @@ class PublicationTestCase(WorklistMixin, unittest.TestCase):
         host.last_fetch = host_module.now() - dt.timedelta(minutes=16)
         host.save()
         self.assertTrue(host.late)
+        self.assertEqual(
+            [level for level, _ in host.on_change_notify()],
+            ['danger', 'warning'])
         self.assertEqual(Host.search([('late', '=', True)]), [host])
         self.assertEqual(Host.search([('late', '=', False)]), [])
         with self.assertRaises(HostLateError) as caught:

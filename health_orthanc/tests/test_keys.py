@@ -13,6 +13,7 @@ from sql import Table
 
 from trytond.config import config
 from trytond.modules.health_orthanc import keys
+from trytond.modules.health_orthanc.rows import forget
 from trytond.modules.health_orthanc.secrets import (
     SecretError, Vault, add_key, new_key, read_keys)
 from trytond.pool import Pool
@@ -158,6 +159,7 @@ class KeysTestCase(ImagingMixin, unittest.TestCase):
             cursor.execute(*table.update(
                     [table.domain], [url], where=table.id == server.id))
         Server.__register__('health_orthanc')
+        forget(Server)
         own, none = Server.browse([own, none])
         self.assertEqual(own.domain, 'http://a.example.org:8042/pacs/')
         self.assertEqual((own.user, own._get_secret()), ('ana', PASSWORD))
