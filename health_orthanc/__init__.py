@@ -9,7 +9,7 @@ packages.check(health_imaging)
 from . import (  # noqa: E402
     audit, authorize, condition, connect, delete, identity, ir, legacy,
     linking, matching, notify, patient, picture, picture_show, result, routes,
-    series, server, study, sync, upload, viewer)
+    series, server, study, sync, upload, uploader, viewer)
 
 __all__ = ['register', 'routes']
 
@@ -37,6 +37,7 @@ def register():
         condition.Server,
         notify.Server,
         notify.Run,
+        uploader.Run,
         notify.NotificationKeyShow,
         sync.FullSynchronizeStart,
         sync.GetNewStudiesStart,
@@ -54,6 +55,8 @@ def register():
         connect.NewConnectCertificate,
         connect.NewConnectSuccess,
         connect.NewConnectError,
+        delete.Study,
+        delete.Series,
         delete.DeleteAsk,
         delete.DeleteFailed,
         viewer.Viewer,
@@ -61,12 +64,15 @@ def register():
         authorize.Server,
         viewer.OpenViewerAsk,
         upload.UploadStart,
+        upload.UploadMismatchLine,
+        upload.UploadMismatch,
         upload.UploadFile,
         upload.UploadDone,
         module='health_orthanc', type_='model')
     Pool.register(
         connect.NewConnect,
         delete.Delete,
+        delete.Remove,
         linking.Link,
         linking.OrderStudy,
         picture_show.LinkFirst,

@@ -27,6 +27,7 @@ class Audit(ModelSQL, ModelView):
             ('not_ours', "Not Ours"),
             ('ours', "Ours After All"),
             ('delete', "Deleted"),
+            ('remove', "Removed from GNU Health"),
             ('replace', "New Server Accepted"),
             ], "Event", required=True, readonly=True, sort=False)
     event_string = event.translated('event')

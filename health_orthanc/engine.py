@@ -77,11 +77,15 @@ class Synchronization:
     commit : bool
         Commit page by page, in transactions of their own. Otherwise all is
         written in the caller's transaction.
+    studies : list of str, optional
+        Orthanc's identifiers of all that is read. The run then stays as it
+        is when the server is not free.
     """
 
-    def __init__(self, run_id, commit=True):
+    def __init__(self, run_id, commit=True, studies=None):
         pool = Pool()
         self.run_id = run_id
+        self.studies = studies
         # A database in memory has but one connection.
         self.commit = commit and Transaction().database.name != ':memory:'
         self.Run = pool.get('gnuhealth.orthanc.sync.run')
@@ -111,7 +115,8 @@ class Synchronization:
             self.census = Census(self.server_id)
         with server_lock(self.server_id, self.commit) as locked:
             if not locked:
-                self._leave()
+                if self.studies is None:
+                    self._leave()
                 return False
             if not self._begin():
                 return True
@@ -235,6 +240,10 @@ class Synchronization:
             system = client.system()
             mark, statistics = get_mark(client), client.statistics()
             self.size = studies_per_page(statistics)
+            if self.studies is not None:
+                self._write_pages(
+                    pages_of_studies, self._plan(self.studies))
+                return
             cursor = self._load_cursor()
             retries = self._load_quarantine()
             if (self.kind == 'new' and cursor['complete'] and not retries

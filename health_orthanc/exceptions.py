@@ -60,7 +60,15 @@ class DownloadError(UserError):
     pass
 
 
+class ReadOnlyServerError(UserError):
+    pass
+
+
 class UploadError(UserError):
+    pass
+
+
+class UploadMismatchError(UserError):
     pass
 
 

@@ -208,7 +208,7 @@ class RightsMixin(ImagingMixin):
         self.test.imaging_worklist_template = template
         self.test.save()
         for record in [
-                server, result, request, study, study.series[0],
+                server, result, request, self.patient, study, study.series[0],
                 study.series[0].instances[0], self.test, self.test.test_type,
                 template, *request.worklist_attributes[:1]]:
             records[record.__name__] = record

@@ -244,7 +244,6 @@ class RightsMatrixTestCase(RightsMixin, unittest.TestCase):
         Keyword = pool.get('ir.action.keyword')
         records = self.records()
         self.people()
-        records['gnuhealth.patient'] = self.patient
         own = {
             (kind, action.id) for kind in ACTIONS
             for action in own_records(f'ir.action.{kind}').values()}
