@@ -14,7 +14,8 @@ import zlib
 from dataclasses import dataclass
 from struct import Struct
 
-from pydicom.charset import convert_encodings, decode_bytes
+from pydicom.charset import (
+    convert_encodings, decode_bytes, python_encoding)
 from pydicom.datadict import dictionary_VR
 
 __all__ = ['Facts', 'MAX_DEPTH', 'Refusal', 'is_dicom', 'scan']
@@ -428,16 +429,24 @@ def _ascii(value):
     return (value or b'').rstrip(b'\0 ').decode('ascii', 'replace')
 
 
+def _decode(value, charsets):
+    # others are not spoken of in the log
+    charsets = [c.strip() for c in charsets if c.strip() in python_encoding]
+    try:
+        return decode_bytes(
+            value, convert_encodings(charsets or ['ISO_IR 6']), set())
+    except (ValueError, LookupError):
+        return value.decode('ascii', 'replace')
+
+
 def _facts(found, complete):
     texts = {}
-    encodings = convert_encodings(
-        _ascii(found.get('SpecificCharacterSet')).split('\\'))
+    charsets = _ascii(found.get('SpecificCharacterSet')).split('\\')
     for name, value in found.items():
         if name in REQUIRED:
             texts[name] = _ascii(value).strip()
         elif name != 'SpecificCharacterSet':
-            texts[name] = decode_bytes(
-                value, encodings, set()).strip('\0 ')
+            texts[name] = _decode(value, charsets).strip('\0 ')
     for name in REQUIRED:
         text = texts.get(name)
         if (text or complete) and not _UID.fullmatch(text or ''):
