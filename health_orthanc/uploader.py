@@ -205,10 +205,9 @@ def check_writable(server, client):
 
     Raises OrthancError if it does not answer.
     """
-    if (getattr(server, 'read_only', False)
-            or client.system().get('ReadOnly') is True):
+    if client.system().get('ReadOnly') is True:
         raise ReadOnlyServerError(gettext(
-                'health_orthanc.msg_server_read_only',
+                'health_orthanc.msg_server_stores_nothing',
                 server=server.rec_name))
 
 
