@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 PYTHON ?= python3
 
-.PHONY: help demo demo-stop demo-clean test long venv locale screenshots bench
+.PHONY: help demo demo-stop demo-clean test long venv locale screenshots bench \
+	dist advisories
 .DEFAULT_GOAL := help
 
 help:
@@ -14,6 +15,8 @@ help:
 	@echo 'make venv         only set up what the tests need'
 	@echo 'make locale       bring the catalogues of translations up to date'
 	@echo 'make screenshots  make the pictures of README.rst anew'
+	@echo 'make dist         build source, wheel and its bill of materials in dist'
+	@echo 'make advisories   ask whether dependencies have known holes'
 	@echo 'make bench        measure, see benchmarks/README.rst (PART=sync, lists,'
 	@echo '                  worklists)'
 	@echo
@@ -51,3 +54,7 @@ PART ?= sync
 bench:
 	@venv=$$($(PYTHON) -m demo.bootstrap --tests) && \
 	PYTHONWARNINGS=ignore "$$venv" -m benchmarks.$(PART)
+
+dist advisories:
+	@venv=$$($(PYTHON) -m demo.bootstrap --tests) && \
+	"$$venv" -m release.$(subst dist,build,$@)
