@@ -83,3 +83,6 @@ def register():
         sync.FullSynchronize,
         sync.GetNewStudies,
         module='health_orthanc', type_='wizard')
+    Pool.register(
+        audit.AuditMessages,
+        module='health_orthanc', type_='report')

@@ -4,8 +4,14 @@ import datetime as dt
 
 from trytond.model import Index, ModelSQL, ModelView, fields
 from trytond.modules.health_imaging.request import now
+from trytond.pool import Pool
 from trytond.pyson import Eval
+from trytond.report import Report
 from trytond.transaction import Transaction, without_check_access
+from trytond.url import http_host
+
+from .audit_message import Event, messages
+from .rows import insert_rows, select_rows
 
 # For so long one row tells of all pictures of a series that a user looks at
 LOOK = dt.timedelta(minutes=15)
@@ -20,6 +26,7 @@ class Audit(ModelSQL, ModelView):
     event = fields.Selection([
             ('view', "Viewer Opened"),
             ('preview', "Picture Viewed"),
+            ('download', "Downloaded"),
             ('attach', "Picture Attached"),
             ('upload', "Uploaded"),
             ('link', "Linked"),
@@ -39,6 +46,15 @@ class Audit(ModelSQL, ModelView):
         help="The label that the server had.")
     server_config = fields.Many2One(
         'gnuhealth.orthanc.config', "Server Record", readonly=True)
+    rule = fields.Selection([
+            (None, ""),
+            ('uid', "Study UID"),
+            ('tag', "Other Tag"),
+            ('accession', "Accession Number"),
+            ('puid', "PUID"),
+            ('patient', "Patient in Orthanc"),
+            ], "Rule", readonly=True, sort=False,
+        help="What linked the study, if no person did.")
     reason = fields.Text("Reason", readonly=True)
     detail = fields.Text("Detail", readonly=True)
 
@@ -53,9 +69,17 @@ class Audit(ModelSQL, ModelView):
                 Index(t, (t.date, Index.Range(order='DESC')),
                     (t.id, Index.Range(order='DESC'))),
                 Index(t, (t.study_uid, Index.Range())),
+                Index(t, (t.patient, Index.Range()),
+                    (t.date, Index.Range(order='DESC'))),
+                Index(t, (t.user, Index.Range()),
+                    (t.date, Index.Range(order='DESC'))),
                 Index(t, (t.server_config, Index.Range()),
                     (t.date, Index.Range(order='DESC'))),
                 })
+
+        # Nobody adds, changes or removes anything, whatever rights are given
+        for name in ['create', 'write', 'delete', 'copy', 'import_data']:
+            cls.__rpc__.pop(name, None)
 
     def get_rec_name(self, name):
         return ' '.join(filter(None, [self.event_string, self.study_uid]))
@@ -103,6 +127,35 @@ class Audit(ModelSQL, ModelView):
 
     @classmethod
     @without_check_access
+    def note_rules(cls, candidates):
+        "Store what the rules linked, all of it by one statement"
+        Server = Pool().get('gnuhealth.orthanc.config')
+        linked = [c for c in candidates if any(
+                c.links[n] and c.links[n] != c.before[n]
+                for n in ['patient', 'request', 'imaging_test'])]
+        if not linked:
+            return
+        server = Server.__table__()
+        labels = {r['id']: r['label'] for r in select_rows(
+                server, ['id', 'label'],
+                server.id.in_(list({c.row['server_config'] for c in linked})))}
+        rows = []
+        for candidate in linked:
+            row, links = candidate.row, candidate.links
+            entry = {
+                'date': now(),
+                'event': 'link',
+                'rule': links['link_origin'],
+                'patient': links['patient'],
+                'study_uid': row['study_instance_UID'],
+                'server': labels[row['server_config']],
+                'server_config': row['server_config'],
+                }
+            rows.append(list(entry.values()))
+        insert_rows(cls, list(entry), rows, numbered=False)
+
+    @classmethod
+    @without_check_access
     def log_server(cls, event, server, **values):
         "Store that the user did it with the server"
         cls.create([cls._entry(event, server, **values)])
@@ -117,3 +170,39 @@ class Audit(ModelSQL, ModelView):
             'server_config': server.id,
             **values,
             }
+
+
+class AuditMessages(Report):
+    "DICOM Audit Messages"
+    __name__ = 'gnuhealth.orthanc.audit.messages'
+
+    @classmethod
+    def render(cls, report, report_context):
+        ModelAccess = Pool().get('ir.model.access')
+        with_patients = ModelAccess.check_relation(
+            Audit.__name__, 'patient', mode='read')
+        return messages(
+            [cls._event(r, with_patients) for r in report_context['records']],
+            source='/'.join([http_host(), Transaction().database.name]))
+
+    @classmethod
+    def convert(cls, report, data, **kwargs):
+        return 'xml', data
+
+    @classmethod
+    def _event(cls, entry, with_patients):
+        patient = entry.patient if with_patients else None
+        return Event(
+            event=entry.event,
+            title=entry.event_string,
+            date=entry.date,
+            server=entry.server,
+            user=entry.user.login if entry.user else None,
+            user_name=entry.user.name if entry.user else None,
+            study_uid=entry.study_uid,
+            series_uid=entry.series_uid,
+            patient_id=patient.party.ref if patient else None,
+            patient_name=patient.party.rec_name if patient else None,
+            rule=entry.rule,
+            reason=entry.reason,
+            detail=entry.detail)

@@ -115,9 +115,10 @@ class Matcher:
         self._link_orthanc_patients()
         for candidate in candidates:
             self._link(candidate)
+        changed = [c for c in candidates if c.links != c.before]
         update_rows(self.Study, LINKS, [
-                [c.row['id'], *(c.links[n] for n in LINKS)]
-                for c in candidates if c.links != c.before])
+                [c.row['id'], *(c.links[n] for n in LINKS)] for c in changed])
+        Pool().get('gnuhealth.orthanc.audit').note_rules(changed)
         linked = [c for c in candidates
             if c.links['request'] and not c.before['request']]
         self._finish_worklist({c.links['request'] for c in linked})

@@ -25,7 +25,9 @@ class Result(metaclass=PoolMeta):
     @without_check_access
     def _link_arrived_studies(cls, results):
         "Link the studies that had come before the result of their request"
-        Study = Pool().get('gnuhealth.imaging_orthanc.study')
+        pool = Pool()
+        Study = pool.get('gnuhealth.imaging_orthanc.study')
+        Audit = pool.get('gnuhealth.orthanc.audit')
         by_request = {r.request: r for r in results if r.request}
         if not by_request:
             return
@@ -45,6 +47,9 @@ class Result(metaclass=PoolMeta):
         if to_write:
             with Transaction().set_context(orthanc_linking=True):
                 Study.write(*to_write)
+            for study in Study.browse([s for s, in to_write[::2]]):
+                Audit.note(
+                    'link', [study], detail=study.imaging_test.rec_name)
 
     @classmethod
     def copy(cls, results, default=None):

@@ -275,7 +275,7 @@ class LinkingTestCase(ImagingMixin, unittest.TestCase):
         with self.assertRaises(LinkedError):
             Study.not_ours([study])
         self.assertEqual(
-            [a.event for a in self.audit()], ['ours', 'not_ours'])
+            [a.event for a in self.audit()], ['link', 'ours', 'not_ours'])
 
     @with_transaction()
     def test_from_result(self):
