@@ -28,6 +28,7 @@ EVENTS = {
     'not_ours': (_PROCEDURE, 'U'),
     'ours': (_PROCEDURE, 'U'),
     'delete': (('110105', "DICOM Study Deleted"), 'D'),
+    'remove': (_PROCEDURE, 'D'),
     'replace': (('110113', "Security Alert"), 'E'),
     }
 # One series, but not the study, was deleted.
