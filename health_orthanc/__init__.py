@@ -8,8 +8,9 @@ packages.check(health_imaging)
 
 from . import (  # noqa: E402
     audit, authorize, condition, connect, delete, identity, ir, legacy,
-    linking, matching, notify, patient, picture, picture_show, result, routes,
-    series, server, study, sync, upload, uploader, viewer)
+    link_wizard, linking, matching, notify, order_study, patient, picture,
+    picture_show, result, routes, series, server, study, study_line, sync,
+    upload, uploader, viewer)
 
 __all__ = ['register', 'routes']
 
@@ -45,10 +46,13 @@ def register():
         matching.Request,
         matching.Patient,
         linking.Study,
-        linking.Result,
-        linking.LinkProposal,
-        linking.LinkStart,
-        linking.OrderStudyStart,
+        study_line.StudyLine,
+        study_line.Study,
+        study_line.Result,
+        link_wizard.Result,
+        link_wizard.LinkProposal,
+        link_wizard.LinkStart,
+        order_study.OrderStudyStart,
         picture_show.PictureShow,
         ir.Cron,
         connect.NewConnectStart,
@@ -73,8 +77,8 @@ def register():
         connect.NewConnect,
         delete.Delete,
         delete.Remove,
-        linking.Link,
-        linking.OrderStudy,
+        link_wizard.Link,
+        order_study.OrderStudy,
         picture_show.LinkFirst,
         picture_show.Picture,
         viewer.OpenViewer,

@@ -1,27 +1,20 @@
 # SPDX-FileCopyrightText: The GNU Health imaging suite contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A person decides what studies belong to."""
-import datetime as dt
-
-import pytz
 from sql import Null
 
 from trytond.i18n import gettext
 from trytond.model import Index, ModelView, fields
-from trytond.model.exceptions import ValidationError
-from trytond.modules.health.core import (
-    get_health_professional, get_institution_timezone)
-from trytond.modules.health_imaging.access import GuardedWizard, check_rights
-from trytond.modules.health_imaging.request import is_unlikely, now
+from trytond.modules.health_imaging.access import check_rights
+from trytond.modules.health_imaging.request import now
 from trytond.pool import Pool, PoolMeta
-from trytond.pyson import Bool, Eval, If
+from trytond.pyson import Bool, Eval
 from trytond.transaction import (
     Transaction, check_access, without_check_access)
-from trytond.wizard import Button, StateTransition, StateView
 
 from .evidence import Evidence
 from .exceptions import (
-    LinkChoiceError, LinkContradictionError, LinkedError, LinkReasonError)
+    LinkContradictionError, LinkedError, LinkReasonError)
 from .matching import Matcher
 
 # Studies without request or result that nobody has decided about
@@ -200,24 +193,28 @@ class Study(metaclass=PoolMeta):
             # as its button does
             with without_check_access():
                 result = Request.create_results([request])[0]
-        with without_check_access(), Transaction().set_context(
-                orthanc_linking=True):
-            Study.write([self], {
-                    'patient': patient.id,
-                    'request': request.id if request else None,
-                    'imaging_test': result.id if result else None,
-                    'link_origin': 'person',
-                    'to_verify': False,
-                    'not_ours_since': None,
-                    'not_ours_by': None,
-                    })
-        if getattr(request, 'worklist_status', None) == 'todo':
-            Request.finish_worklist([request])
+        Study._decide(
+            [self],
+            patient=patient.id,
+            request=request.id if request else None,
+            imaging_test=result.id if result else None,
+            link_origin='person',
+            link_reason=reason or None)
+        Study.finish_requests([request] if request else [])
         detail = [(request or patient).rec_name, proposal.agreement]
         Audit.note(
             'link', [Study(self.id)], reason=reason or None,
             detail='\n'.join(filter(
                     None, detail + proposal.contradictions)))
+
+    @staticmethod
+    def finish_requests(requests):
+        "The images are there: no modality need ask for them any more"
+        Request = Pool().get('gnuhealth.imaging.test.request')
+        waiting = [r for r in Request.browse(requests)
+            if getattr(r, 'worklist_status', None) == 'todo']
+        if waiting:
+            Request.finish_worklist(waiting)
 
     @classmethod
     @ModelView.button_action('health_orthanc.wizard_link_study')
@@ -235,9 +232,12 @@ class Study(metaclass=PoolMeta):
         Audit = Pool().get('gnuhealth.orthanc.audit')
         cls._check_decider(studies)
         for study in studies:
-            linked = study.imaging_test or study.request or study.patient
-            if linked:
-                Audit.note('unlink', [study], detail=linked.rec_name)
+            linked = [study.imaging_test or study.request or study.patient]
+            linked += [line.request for line in study.further_lines]
+            if linked[0]:
+                Audit.note(
+                    'unlink', [study],
+                    detail='\n'.join(r.rec_name for r in linked))
         cls._decide(studies, link_origin='person')
 
     @classmethod
@@ -276,8 +276,13 @@ class Study(metaclass=PoolMeta):
     @classmethod
     @without_check_access
     def _decide(cls, studies, **values):
+        "Write what a person decided, or with link_origin None took back"
+        decided = bool(values['link_origin'])
         with Transaction().set_context(orthanc_linking=True):
             cls.write(studies, {
+                    'link_user': Transaction().user if decided else None,
+                    'link_date': now() if decided else None,
+                    'link_reason': None,
                     'patient': None,
                     'request': None,
                     'imaging_test': None,
@@ -286,325 +291,3 @@ class Study(metaclass=PoolMeta):
                     'not_ours_by': None,
                     **values,
                     })
-
-
-class Result(metaclass=PoolMeta):
-    __name__ = 'gnuhealth.imaging.test.result'
-
-    @classmethod
-    def __setup__(cls):
-        super().__setup__()
-        cls._buttons.update({
-                'link_studies': {
-                    'invisible': ~Eval('request'),
-                    'depends': ['request'],
-                    },
-                })
-
-    @classmethod
-    @ModelView.button_action('health_orthanc.wizard_link_result')
-    def link_studies(cls, results):
-        pass
-
-
-class LinkProposal(ModelView):
-    "Proposed Link"
-    __name__ = 'gnuhealth.orthanc.link.proposal'
-
-    chosen = fields.Boolean("Link")
-    study = fields.Many2One(
-        'gnuhealth.imaging_orthanc.study', "Study", readonly=True)
-    request = fields.Many2One(
-        'gnuhealth.imaging.test.request', "Request", readonly=True)
-    patient = fields.Many2One('gnuhealth.patient', "Patient", readonly=True)
-    record = fields.Char("Proposal", readonly=True)
-    patient_name = fields.Char("Patient Name", readonly=True)
-    patient_id = fields.Char("Patient ID", readonly=True)
-    birth_date = fields.Date("Birthdate", readonly=True)
-    modality = fields.Char("Modality", readonly=True)
-    date = fields.Date("Date", readonly=True)
-    accession_number = fields.Char("Accession Number", readonly=True)
-    agrees = fields.Char("Agrees", readonly=True)
-    contradicts = fields.Text("Contradicts", readonly=True)
-
-    @classmethod
-    def view_attributes(cls):
-        return super().view_attributes() + [
-            ('/tree/field[@name="contradicts"]', 'visual', If(
-                    Bool(Eval('contradicts')), 'danger', '')),
-            ]
-
-
-class LinkStart(ModelView):
-    "Link Study"
-    __name__ = 'gnuhealth.orthanc.link.start'
-
-    patient_name = fields.Char("Patient", readonly=True)
-    patient_id = fields.Char("Patient ID", readonly=True)
-    birth_date = fields.Date("Birthdate", readonly=True)
-    modality = fields.Char("Modality", readonly=True)
-    date = fields.Date("Date", readonly=True)
-    accession_number = fields.Char("Accession Number", readonly=True)
-    proposals = fields.One2Many(
-        'gnuhealth.orthanc.link.proposal', None, "Proposals")
-    reason = fields.Text(
-        "Reason",
-        help="Needed to link in spite of a contradiction, "
-        "which only imaging administrators may.")
-
-
-class Link(GuardedWizard):
-    "Link Study"
-    __name__ = 'gnuhealth.orthanc.link'
-
-    start = StateView(
-        'gnuhealth.orthanc.link.start',
-        'health_orthanc.link_start_view_form', [
-            Button("Cancel", 'end', 'tryton-cancel'),
-            Button("Link", 'link', 'tryton-ok', default=True),
-            ])
-    link = StateTransition()
-
-    @property
-    def _from_result(self):
-        return self.model.__name__ == 'gnuhealth.imaging.test.result'
-
-    @without_check_access
-    def default_start(self, fields):
-        if self._from_result:
-            request = self.record.request
-            if not request:
-                raise LinkChoiceError(gettext(
-                        'health_orthanc.msg_link_no_request',
-                        result=self.record.rec_name))
-            facts = _request_facts(request, request.patient)
-            proposals = self._for_result(request)
-        else:
-            facts = _study_facts(self.record)
-            proposals = [
-                (p, _request_facts(p.request, p.patient))
-                for p in Evidence([self.record]).proposals()[self.record]]
-        lines = []
-        for number, (proposal, values) in enumerate(proposals):
-            lines.append({
-                    **values,
-                    'study': proposal.study.id,
-                    'request': proposal.request and proposal.request.id,
-                    'patient': proposal.patient.id,
-                    'chosen': number == 0 and proposal.likely,
-                    'agrees': proposal.agreement,
-                    'contradicts': '\n'.join(proposal.contradictions),
-                    })
-        del facts['record']
-        return {**facts, 'proposals': lines}
-
-    def _for_result(self, request):
-        "Return what speaks for the studies that may belong to the result"
-        Study = Pool().get('gnuhealth.imaging_orthanc.study')
-        ways = [
-            ('accession_number', '=', request.request),
-            ('patient', '=', request.patient.id),
-            ('patient_id', '=', request.patient.party.ref),
-            ('orthanc_patient.patient', '=', request.patient.id),
-            ]
-        planned = (request.scheduled_date or request.date).date()
-        ways.append([
-                ('study_date', '>=', planned - dt.timedelta(days=1)),
-                ('study_date', '<=', planned + dt.timedelta(days=1)),
-                ])
-        if getattr(request, 'merge_id', None):
-            ways.append(('study_instance_UID', '=', request.merge_id))
-            ways.append(('merge_id', '=', request.merge_id))
-        with check_access():
-            studies = {s for way in ways for s in Study.search(
-                    [TO_LINK[:-1], way], limit=50)}
-        if not studies:
-            return []
-        evidence = Evidence(list(studies))
-        proposals = [
-            evidence.proposal(s, request.patient, request) for s in studies]
-        proposals = [p for p in proposals if p.worth()]
-        proposals.sort(key=lambda p: p.rank, reverse=True)
-        return [(p, _study_facts(p.study)) for p in proposals[:20]]
-
-    @without_check_access
-    def transition_link(self):
-        pool = Pool()
-        Request = pool.get('gnuhealth.imaging.test.request')
-        Patient = pool.get('gnuhealth.patient')
-        Study = pool.get('gnuhealth.imaging_orthanc.study')
-        chosen = [p for p in self.start.proposals if p.chosen]
-        if not chosen or (len(chosen) > 1 and not self._from_result):
-            raise LinkChoiceError(gettext('health_orthanc.msg_link_choice'))
-        reason = getattr(self.start, 'reason', None)
-        for line in chosen:
-            with check_access():
-                if self._from_result:
-                    study = _readable(Study, line.study)
-                    request = _readable(Request, self.record.request)
-                else:
-                    study = self.record
-                    request = _readable(
-                        Request, getattr(line, 'request', None))
-                patient = request.patient if request else _readable(
-                    Patient, getattr(line, 'patient', None))
-            if not study or not patient:
-                raise LinkChoiceError(
-                    gettext('health_orthanc.msg_link_choice'))
-            study.link_to(patient, request, reason)
-        return 'end'
-
-    def end(self):
-        return 'reload'
-
-
-def _readable(Model, record):
-    "Return the record if the user may read it"
-    if not record:
-        return None
-    records = Model.search([('id', '=', record.id)], limit=1)
-    return records[0] if records else None
-
-
-def _study_facts(study):
-    return {
-        'record': study.rec_name,
-        'patient_name': study.patient_name,
-        'patient_id': study.patient_id,
-        'birth_date': study.patient_birth_date,
-        'modality': study.modalities,
-        'date': study.study_date,
-        'accession_number': study.accession_number,
-        }
-
-
-def _request_facts(request, patient):
-    values = {
-        'record': (request or patient).rec_name,
-        'patient_name': patient.rec_name,
-        'patient_id': patient.party.ref,
-        'birth_date': patient.party.dob,
-        }
-    if request:
-        values.update({
-                'modality': request.requested_test.test_type.code,
-                'date': (request.scheduled_date or request.date).date(),
-                'accession_number': request.request,
-                })
-    return values
-
-
-class OrderStudyStart(ModelView):
-    "Order for Study"
-    __name__ = 'gnuhealth.orthanc.order_study.start'
-
-    study = fields.Many2One(
-        'gnuhealth.imaging_orthanc.study', "Study of Orthanc", readonly=True)
-    patient = fields.Many2One('gnuhealth.patient', "Patient", required=True)
-    requested_test = fields.Many2One(
-        'gnuhealth.imaging.test', "Study", required=True)
-    doctor = fields.Many2One(
-        'gnuhealth.healthprofessional', "Health Prof", required=True,
-        help="The health professional who requests the study.")
-    date = fields.DateTime(
-        "Date", required=True, help="When the study was done.")
-    urgent = fields.Boolean("Urgent")
-    comment = fields.Text("Additional Information")
-    reason = fields.Text(
-        "Reason",
-        help="Needed to link in spite of a contradiction, "
-        "which only imaging administrators may.")
-
-
-class OrderStudy(GuardedWizard):
-    "Order for Study"
-    __name__ = 'gnuhealth.orthanc.order_study'
-
-    start = StateView(
-        'gnuhealth.orthanc.order_study.start',
-        'health_orthanc.order_study_start_view_form', [
-            Button("Cancel", 'end', 'tryton-cancel'),
-            Button("Create", 'order', 'tryton-ok', default=True),
-            ])
-    order = StateTransition()
-
-    @without_check_access
-    def default_start(self, fields):
-        Test = Pool().get('gnuhealth.imaging.test')
-        study = self.record
-        values = {
-            'study': study.id,
-            'doctor': get_health_professional(required=False),
-            'date': _done_at(study),
-            'urgent': False,
-            }
-        evidence = Evidence([study])
-        patient = study.patient or evidence.owner(study)
-        if patient and not evidence.contradictions(study, patient):
-            values['patient'] = patient.id
-        modalities = (study.modalities or '').split(', ')
-        tests = Test.search(
-            [('test_type.code', 'in', modalities)], limit=2)
-        if len(tests) == 1:
-            values['requested_test'] = tests[0].id
-        return values
-
-    def transition_order(self):
-        pool = Pool()
-        Request = pool.get('gnuhealth.imaging.test.request')
-        Study = pool.get('gnuhealth.imaging_orthanc.study')
-        study = self.record
-        patient = getattr(self.start, 'patient', None)
-        reason = getattr(self.start, 'reason', None)
-        with without_check_access():
-            Study.lock([study])
-            if study.request or study.imaging_test:
-                raise LinkedError(gettext(
-                        'health_orthanc.msg_study_linked',
-                        study=study.rec_name,
-                        record=(study.imaging_test or study.request).rec_name))
-            # before it costs a number
-            if patient:
-                study.check_contradictions(patient, reason)
-        request = self._request(study)
-        with check_access():
-            request.save()
-            check_rights(Request, [request], 'create')
-        with without_check_access():
-            Request.requested([request])
-            Study(study.id).link_to(request.patient, request, reason)
-        return 'end'
-
-    def _request(self, study):
-        Request = Pool().get('gnuhealth.imaging.test.request')
-        request = Request()
-        for name in [
-                'patient', 'requested_test', 'doctor', 'urgent', 'comment']:
-            setattr(request, name, getattr(self.start, name, None))
-        done = getattr(self.start, 'date', None) or _done_at(study)
-        request.date = min(done, Request.default_date())
-        request.scheduled_date = done
-        uid = study.study_instance_UID
-        if 'merge_id' in Request._fields and not Request.search(
-                [('merge_id', '=', uid)], limit=1):
-            # so that the study is found again should it come anew
-            request.merge_id = uid
-            try:
-                request.check_merge_id()
-            except ValidationError:
-                request.merge_id = None
-        return request
-
-    def end(self):
-        return 'reload'
-
-
-def _done_at(study):
-    "When the study was done, in UTC"
-    if not study.study_date or is_unlikely(study.study_date):
-        return now()
-    local = dt.datetime.combine(
-        study.study_date, study.study_time or dt.time(12))
-    zone = get_institution_timezone()
-    return min(now(), zone.localize(local.replace(microsecond=0)).astimezone(
-            pytz.utc).replace(tzinfo=None))

@@ -25,6 +25,7 @@ from collections import defaultdict
 
 from sql import Null
 
+from trytond.modules.health_imaging.request import now
 from trytond.pool import Pool, PoolMeta
 from trytond.transaction import Transaction
 
@@ -37,7 +38,7 @@ __all__ = ['Candidate', 'LINKS', 'Matcher']
 # The columns of a study that the rules fill
 LINKS = [
     'patient', 'request', 'imaging_test', 'link_origin', 'to_verify',
-    'merge_id']
+    'merge_id', 'link_user', 'link_date', 'link_reason']
 AUTOMATIC = {None, 'uid', 'tag', 'accession', 'puid', 'patient'}
 _MERGE_IDS = '_orthanc_merge_ids'
 
@@ -75,6 +76,17 @@ class Candidate:
                 links['patient'] or links['imaging_test']):
             return False
         return not (links['request'] and links['imaging_test'])
+
+    def sign(self):
+        "Tell since when it is linked by a rule, and by no person"
+        links = self.links
+        if any(links[name] != self.before[name]
+                for name in ['patient', 'request', 'imaging_test']):
+            links.update({
+                    'link_user': None,
+                    'link_date': now() if links['patient'] else None,
+                    'link_reason': None,
+                    })
 
     @property
     def modalities(self):
@@ -115,6 +127,7 @@ class Matcher:
         self._link_orthanc_patients()
         for candidate in candidates:
             self._link(candidate)
+            candidate.sign()
         changed = [c for c in candidates if c.links != c.before]
         update_rows(self.Study, LINKS, [
                 [c.row['id'], *(c.links[n] for n in LINKS)] for c in changed])
@@ -193,10 +206,12 @@ class Matcher:
                     result.request, result.id,
                     where=result.request.in_(ids), order_by=result.id.desc))
             self.results.update(cursor.fetchall())
-            study = self.Study.__table__()
-            cursor.execute(*study.select(
-                    study.request, where=study.request.in_(ids)))
-            self.taken.update(id_ for id_, in cursor.fetchall())
+            for table in [
+                    self.Study.__table__(),
+                    pool.get('gnuhealth.orthanc.study_line').__table__()]:
+                cursor.execute(*table.select(
+                        table.request, where=table.request.in_(ids)))
+                self.taken.update(id_ for id_, in cursor.fetchall())
 
     def _load_orthanc_patients(self, ids):
         table = self.OrthancPatient.__table__()

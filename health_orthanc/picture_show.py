@@ -14,7 +14,7 @@ from trytond.wizard import Button, StateTransition, StateView
 from . import preview
 from .exceptions import (
     NoPictureError, NoResultError, OrthancServerError, PictureChoiceError)
-from .linking import Link
+from .link_wizard import Link
 from .picture import asking, check_choice, may_link
 
 FULL = 'full'

@@ -82,6 +82,21 @@ class Study(ModelSQL, GuardedView):
             ('patient', "Patient in Orthanc"),
             ('person', "Person"),
             ], "Linked by", readonly=True, sort=False)
+    link_user = fields.Many2One(
+        'res.user', "Linked by User", readonly=True,
+        states={
+            'invisible': ~Eval('link_user'),
+            },
+        help="Who linked the study, or took its link back.")
+    link_date = fields.DateTime("Linked on", readonly=True,
+        states={
+            'invisible': ~Eval('link_date'),
+            })
+    link_reason = fields.Text("Reason of Link", readonly=True,
+        states={
+            'invisible': ~Eval('link_reason'),
+            },
+        help="Why the study was linked in spite of a contradiction.")
     to_verify = fields.Boolean("To Verify",
         help="The link contradicts something and waits for a person.")
     notes = fields.Text("Study notes")
@@ -306,7 +321,14 @@ class Study(ModelSQL, GuardedView):
     def _person_link(cls, values):
         "Complete what a person links; nobody else changes it from now on"
         Result = Pool().get('gnuhealth.imaging.test.result')
-        values = {**values, 'link_origin': 'person', 'to_verify': False}
+        values = {
+            **values,
+            'link_origin': 'person',
+            'to_verify': False,
+            'link_user': Transaction().user,
+            'link_date': now(),
+            'link_reason': None,
+            }
         if 'imaging_test' in values:
             result = values['imaging_test'] and Result(values['imaging_test'])
             values['request'] = (

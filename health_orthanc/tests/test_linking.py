@@ -5,10 +5,11 @@ import unittest
 
 from trytond.modules.health_imaging.tests.tools import (
     IMAGING, IMAGING_ADMIN, create_patient, create_test, create_user)
-from trytond.modules.health_orthanc.names import same_name
 from trytond.modules.health_orthanc.exceptions import (
     LinkChoiceError, LinkContradictionError, LinkedError, LinkReasonError)
 from trytond.modules.health_orthanc.linking import TO_LINK
+from trytond.modules.health_orthanc.matching import Matcher
+from trytond.modules.health_orthanc.names import same_name
 from trytond.pool import Pool
 from trytond.tests.test_tryton import (
     activate_module, drop_db, with_transaction)
@@ -420,3 +421,132 @@ class LinkingTestCase(ImagingMixin, unittest.TestCase):
         self.assertEqual(
             {row['id']: row['has_request'] for row in rows},
             {study.id: False, linked.id: True})
+
+    def lines(self, count=2):
+        "Return the requested lines of one order"
+        Request = Pool().get(REQUEST)
+        number = f'ORDER{count}'
+        requests = Request.create([{
+                    'patient': self.patient.id,
+                    'requested_test': self.test.id,
+                    'request': number,
+                    'doctor': Request.default_doctor(),
+                    } for _ in range(count)])
+        Request.requested(requests)
+        return Request.browse(requests)
+
+    @with_transaction()
+    def test_all_lines(self):
+        "A study of several lines of an order is linked to all of them"
+        pool = Pool()
+        Study, Request = pool.get(STUDY), pool.get(REQUEST)
+        self.hospital()
+        one, two = self.lines()
+        study = self.arrive(
+            'TST001GNU', birth=self.patient.party.dob,
+            accession_number=one.request)
+        shown, go_on = self.open(study)
+        self.assertTrue(shown['several_lines'])
+        go_on('link_all')
+        study, one, two = Study(study.id), Request(one.id), Request(two.id)
+        self.assertEqual(
+            (study.request, study.imaging_test), (one, one.results[0]))
+        line, = study.further_lines
+        self.assertEqual((line.request, line.result), (two, two.results[0]))
+        self.assertEqual(one.results[0].orthanc_studies, (study,))
+        self.assertEqual(two.results[0].shared_studies, (study,))
+        for request in [one, two]:
+            self.assertEqual(
+                (request.state, request.worklist_status), ('done', 'done'))
+        self.assertEqual(
+            [a.detail.split('\n')[0] for a in self.audit()],
+            [two.rec_name, one.rec_name])
+
+        Study.undo_link([study])
+        study = Study(study.id)
+        self.assertEqual(
+            (study.request, study.further_lines), (None, ()))
+        self.assertEqual(
+            type(two.results[0])(two.results[0].id).shared_studies, ())
+        self.assertEqual(self.audit()[0].event, 'unlink')
+        for record in [one.results[0], two]:
+            self.assertIn(record.rec_name, self.audit()[0].detail)
+
+    @with_transaction()
+    def test_add_lines(self):
+        "A linked study may serve other lines of its order, and no others"
+        pool = Pool()
+        Study, Request = pool.get(STUDY), pool.get(REQUEST)
+        Line = pool.get('gnuhealth.orthanc.study_line')
+        self.hospital()
+        one, two, three = self.lines(3)
+        other = self.request()
+        study = self.arrive('TST001GNU')
+        study.link_to(self.patient, one)
+        study = Study(study.id)
+        shown, go_on = self.open(study)
+        self.assertEqual(
+            [p['request'] for p in shown['proposals']], [two.id, three.id])
+        go_on('link', proposals=[
+                {**p, 'chosen': p['request'] == three.id}
+                for p in shown['proposals']])
+        study = Study(study.id)
+        self.assertEqual([l.request for l in study.further_lines], [three])
+        for request, error in [
+                (other, LinkChoiceError), (one, LinkChoiceError),
+                (three, LinkedError)]:
+            with self.assertRaises(error):
+                study.link_lines_to([request])
+        # no accession number takes what a study serves
+        self.assertEqual(Request(two.id).state, 'requested')
+        # a result that is made anew shows the study
+        result = Request(three.id).results[0]
+        type(result).delete([result])
+        result, = Request.create_results([three])
+        self.assertEqual(result.shared_studies, (study,))
+        # another order is chosen by hand
+        Study.write([study], {
+                'imaging_test': Request.create_results([other])[0].id})
+        self.assertEqual(Line.search([]), [])
+
+    @with_transaction()
+    def test_several_orders(self):
+        "Lines of two orders are not linked at once"
+        self.hospital()
+        self.request()
+        self.request()
+        study = self.arrive('TST001GNU')
+        shown, go_on = self.open(study)
+        self.assertFalse(shown['several_lines'])
+        proposals = [
+            {**p, 'chosen': True} for p in shown['proposals']
+            if p.get('request')]
+        self.assertEqual(len(proposals), 2)
+        for state in ['link', 'link_all']:
+            with self.assertRaises(LinkChoiceError):
+                go_on(state, proposals=proposals)
+
+    @with_transaction()
+    def test_who_when_why(self):
+        "Each link tells who made it, when and why"
+        Study = Pool().get(STUDY)
+        study, request = self.contradicted()
+        user = create_user('boss', IMAGING_ADMIN)
+        with Transaction().set_user(user.id):
+            study.link_to(self.patient, request, "Wrong badge")
+        study = Study(study.id)
+        self.assertEqual(
+            (study.link_origin, study.link_user, study.link_reason),
+            ('person', user, "Wrong badge"))
+        self.assertTrue(study.link_date)
+        by_rule = self.arrive('TST001GNU')
+        Matcher.match_rows(lambda table: table.id == by_rule.id)
+        by_rule = Study(by_rule.id)
+        self.assertEqual(
+            (by_rule.link_origin, by_rule.link_user), ('puid', None))
+        self.assertTrue(by_rule.link_date)
+        with Transaction().set_user(user.id):
+            Study.undo_link([by_rule])
+        by_rule = Study(by_rule.id)
+        self.assertEqual(
+            (by_rule.patient, by_rule.link_user), (None, user))
