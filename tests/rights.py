@@ -192,6 +192,8 @@ class RightsMixin(ImagingMixin):
         make('gnuhealth.orthanc.study', uuid='uuid', server=server.id,
             patient=patient.id, imaging_test=result.id,
             description='BETZ^ANA')
+        make('gnuhealth.orthanc.study_line', study=study.id,
+            request=request.id, result=result.id)
         make('gnuhealth.orthanc.viewer', server=server.id, name="Betz",
             template='{base_url}{study_uid}')
         make('gnuhealth.orthanc.sync.cursor', server=server.id)
