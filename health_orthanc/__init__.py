@@ -79,7 +79,7 @@ def register():
         delete.Remove,
         link_wizard.Link,
         order_study.OrderStudy,
-        picture_show.LinkFirst,
+        picture_show.AttachPictures,
         picture_show.Picture,
         viewer.OpenViewer,
         upload.Upload,

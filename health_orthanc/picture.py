@@ -38,7 +38,7 @@ def may_link():
     pool = Pool()
     Action = pool.get('ir.action.wizard')
     User = pool.get('res.user')
-    groups = Action.get_groups('gnuhealth.orthanc.link_first')
+    groups = Action.get_groups('gnuhealth.orthanc.link')
     return bool(groups & set(User.get_groups()))
 
 
@@ -309,7 +309,7 @@ class Instance(metaclass=PoolMeta):
                     'health_orthanc.msg_find_no_gnuhealth_imaging_test',
                     study=study.rec_name))
         return Action.get_action_id(
-            ModelData.get_id('health_orthanc', 'wizard_link_first'))
+            ModelData.get_id('health_orthanc', 'wizard_attach_pictures'))
 
     def picture_key(self, frame=1, window=None):
         "Return what tells the picture from all others of a result"

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The GNU Health imaging suite contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Wizards: look at the frames and windows of an instance, link first."""
+"""Wizards: look at frames and windows, and add pictures to the report."""
 import json
 from functools import cached_property
 
@@ -20,9 +20,12 @@ from .picture import asking, check_choice, may_link
 FULL = 'full'
 
 
-class LinkFirst(Link):
-    "Link Study"
-    __name__ = 'gnuhealth.orthanc.link_first'
+class AttachPictures(Link):
+    "Add to RPT"
+    __name__ = 'gnuhealth.orthanc.picture.attach'
+    start_state = 'attach'
+
+    attach = StateTransition()
 
     @cached_property
     def record(self):
@@ -33,6 +36,9 @@ class LinkFirst(Link):
         raise PictureChoiceError(
             gettext('health_orthanc.msg_picture_one_study'))
 
+    def transition_attach(self):
+        return 'start' if self._attach() else 'end'
+
     def default_start(self, fields):
         self._check_linker()
         return super().default_start(fields)
@@ -42,17 +48,8 @@ class LinkFirst(Link):
         super().transition_link()
         if self._attach():
             # the patient alone was linked
-            raise NoResultError(gettext(
-                    'health_orthanc.msg_find_no_gnuhealth_imaging_test',
-                    study=self.record.rec_name))
+            self._refuse()
         return 'end'
-
-    @without_check_access
-    def _check_linker(self):
-        if not may_link():
-            raise NoResultError(gettext(
-                    'health_orthanc.msg_find_no_gnuhealth_imaging_test',
-                    study=self.record.rec_name))
 
     @check_access
     def _attach(self):
@@ -60,6 +57,16 @@ class LinkFirst(Link):
         Instance = Pool().get('gnuhealth.imaging_orthanc.series_instances')
         return Instance.attach_image_to_imaging_test_report(
             Instance.browse([i.id for i in self.records]))
+
+    def _check_linker(self):
+        if not may_link():
+            self._refuse()
+
+    @without_check_access
+    def _refuse(self):
+        raise NoResultError(gettext(
+                'health_orthanc.msg_find_no_gnuhealth_imaging_test',
+                study=self.record.rec_name))
 
 
 class PictureShow(ModelView):
@@ -99,7 +106,7 @@ class PictureShow(ModelView):
             return []
 
 
-class Picture(LinkFirst):
+class Picture(AttachPictures):
     "Picture"
     __name__ = 'gnuhealth.orthanc.picture'
     start_state = 'show'
@@ -129,7 +136,6 @@ class Picture(LinkFirst):
     previous = StateTransition()
     next_ = StateTransition()
     redraw = StateTransition()
-    attach = StateTransition()
 
     @cached_property
     def instance(self):

@@ -241,7 +241,7 @@ class PictureTestCase(ImagingMixin, unittest.TestCase):
                         Instance.attach_image_to_imaging_test_report(images)
                     self.assertEqual(
                         Action(action).get_action_value()['wiz_name'],
-                        'gnuhealth.orthanc.link_first')
+                        'gnuhealth.orthanc.picture.attach')
                 else:
                     with self.assertRaises(NoResultError):
                         Instance.attach_image_to_imaging_test_report(images)
@@ -260,8 +260,8 @@ class PictureTestCase(ImagingMixin, unittest.TestCase):
             result = self.result()
             image = study.series[0].instances[0]
             Wizard, session_id = self.wizard(
-                'gnuhealth.orthanc.link_first', image)
-            answer = Wizard.execute(session_id, {}, 'start')
+                'gnuhealth.orthanc.picture.attach', image)
+            answer = Wizard.execute(session_id, {}, 'attach')
             line, = [
                 {**p, 'chosen': True}
                 for p in answer['view']['defaults']['proposals']
@@ -278,20 +278,15 @@ class PictureTestCase(ImagingMixin, unittest.TestCase):
             self.hospital()
             study = self.study(self.server(orthanc.url))
             Wizard, session_id = self.wizard(
-                'gnuhealth.orthanc.link_first', study.series[0].instances[0])
-            answer = Wizard.execute(session_id, {}, 'start')
+                'gnuhealth.orthanc.picture.attach',
+                study.series[0].instances[0])
+            answer = Wizard.execute(session_id, {}, 'attach')
             line, = answer['view']['defaults']['proposals']
             with self.assertRaises(NoResultError):
                 Wizard.execute(session_id, {'start': {
                             'proposals': [{**line, 'chosen': True}],
                             }}, 'link')
             self.assertFalse(orthanc.asked)
-
-    def show(self, Wizard, session_id, state, page):
-        answer = Wizard.execute(session_id, {'show': {
-                    **{k: v for k, v in page.items() if '.' not in k},
-                    }}, state)
-        return answer['view']['defaults']
 
     @with_transaction()
     def test_wizard_without_server(self):
