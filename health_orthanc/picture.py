@@ -88,10 +88,9 @@ class Instance(metaclass=PoolMeta):
         super().__setup__()
         cls._buttons.update({
                 'open_picture': {},
-                'attach_image_to_imaging_test_report': {
-                    'invisible': Bool(Eval('attached')),
-                    'depends': ['attached'],
-                    },
+                # also for what is attached, so that it can be among those
+                # selected
+                'attach_image_to_imaging_test_report': {},
                 })
 
     @classmethod
