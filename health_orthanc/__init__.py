@@ -7,10 +7,10 @@ from trytond.pool import Pool
 packages.check(health_imaging)
 
 from . import (  # noqa: E402
-    audit, authorize, condition, connect, delete, identity, ir, legacy,
-    link_wizard, linking, matching, notify, order_study, patient, picture,
-    picture_show, result, routes, series, server, study, study_line, sync,
-    upload, uploader, viewer)
+    audit, authorize, condition, connect, delete, download, identity, ir,
+    legacy, link_wizard, linking, matching, notify, order_study, patient,
+    picture, picture_show, result, routes, series, server, study, study_line,
+    sync, upload, uploader, viewer)
 
 __all__ = ['register', 'routes']
 
@@ -67,6 +67,9 @@ def register():
         viewer.Server,
         authorize.Server,
         viewer.OpenViewerAsk,
+        download.Study,
+        download.DownloadLink,
+        download.DownloadAsk,
         upload.UploadStart,
         upload.UploadMismatchLine,
         upload.UploadMismatch,
@@ -82,6 +85,7 @@ def register():
         picture_show.AttachPictures,
         picture_show.Picture,
         viewer.OpenViewer,
+        download.Download,
         upload.Upload,
         notify.NotificationKey,
         sync.FullSynchronize,

@@ -19,7 +19,6 @@ from trytond.transaction import (
 
 from .exceptions import OrthancServerError
 from .secrets import SecretError
-from .server import get_vault
 from .tickets import Ticket, TicketError, new_key, seal, unseal
 
 _COLUMN = 'viewer_secret'
@@ -100,35 +99,19 @@ class Server(metaclass=PoolMeta):
         cursor.execute(*table.select(table.id, where=table.id.in_(
                     [s.id for s in servers] or [-1])
                 & (table.viewer_token) & (table.viewer_secret == Null)))
-        cls._store_viewer_secrets([id_ for id_, in cursor.fetchall()])
+        cls._new_viewer_secrets(
+            cls.browse([id_ for id_, in cursor.fetchall()]))
 
     @classmethod
-    def _store_viewer_secrets(cls, ids):
-        cursor = Transaction().connection.cursor()
-        table = Table(cls._table)
-        try:
-            vault = get_vault()
-        except SecretError:
-            raise OrthancServerError(gettext(
-                    'health_orthanc.msg_encryption_keys_invalid')) from None
-        for id_ in ids:
-            cursor.execute(*table.update(
-                    [table.viewer_secret], [vault.encrypt(new_key())],
-                    where=table.id == id_))
+    def _new_viewer_secrets(cls, servers):
+        for server in servers:
+            cls._store_secret([server], new_key(), _COLUMN)
 
     @classmethod
     @ModelView.button
     def revoke_viewer_tokens(cls, servers):
         "Make all tokens void that were made until now"
-        cls._store_viewer_secrets([s.id for s in servers])
-
-    def _get_viewer_secret(self):
-        cursor = Transaction().connection.cursor()
-        table = Table(self._table)
-        cursor.execute(*table.select(
-                table.viewer_secret, where=table.id == self.id))
-        stored, = cursor.fetchone()
-        return get_vault().decrypt(stored)
+        cls._new_viewer_secrets(servers)
 
     def make_viewer_token(self, study):
         """Return a token with which the user may read the study for a while
@@ -138,7 +121,7 @@ class Server(metaclass=PoolMeta):
         if not self.viewer_token:
             return None
         try:
-            secret = self._get_viewer_secret()
+            secret = self._get_secret(_COLUMN)
         except SecretError:
             secret = None
         if not secret:
@@ -166,7 +149,7 @@ class Server(metaclass=PoolMeta):
         """
         try:
             ticket = unseal(
-                self._get_viewer_secret(), _token_of(question))
+                self._get_secret(_COLUMN), _token_of(question))
         except (SecretError, TicketError):
             return {'granted': False, 'validity': 1}
         granted = (
@@ -213,7 +196,7 @@ class Server(metaclass=PoolMeta):
             studies
             and Model.search(domain + [
                     (path, 'in', [s.id for s in studies])], limit=1)
-            and _may_view(ticket.user, studies))
+            and may_view(ticket.user, studies))
 
 
 def _token_of(question):
@@ -226,7 +209,7 @@ def _token_of(question):
     return token
 
 
-def _may_view(user_id, studies):
+def may_view(user_id, studies):
     "Whether the user may open the studies in a viewer, now"
     pool = Pool()
     User = pool.get('res.user')

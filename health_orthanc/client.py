@@ -338,6 +338,16 @@ class OrthancClient:
                 '/instances/%s/metadata' % quote(instance_id, safe=''),
                 expand=True), dict)
 
+    def archive(self, study_id, media=False):
+        """Return the pieces of a ZIP archive of a study, as Orthanc makes it.
+
+        What keeps Orthanc from it is raised at once, what breaks it off
+        later is raised by the next piece. For media it has a DICOMDIR.
+        """
+        return self._pieces(self._open('GET', '/studies/%s/%s' % (
+                    quote(study_id, safe=''),
+                    'media' if media else 'archive')))
+
     def store(self, content):
         """Store a DICOM file or a ZIP archive of them.
 
@@ -469,11 +479,32 @@ class OrthancClient:
                     raise
             time.sleep(.2 * 4 ** attempt)
 
-    def _call_once(self, method, path, params=None, data=None, headers=None,
-            limit=MAX_JSON):
-        self.requests += 1
+    def _call_once(self, method, path, limit=MAX_JSON, **kwargs):
         deadline = time.monotonic() + (
             self.total_timeout or 10 * self.read_timeout)
+        response = self._open(method, path, **kwargs)
+        try:
+            return self._read(response, limit, deadline)
+        except (ReadTimeoutError, requests.exceptions.Timeout):
+            raise Timeout("answer stopped") from None
+        except (HTTPError, OSError):
+            raise _Stale("answer broke off") from None
+        finally:
+            response.close()
+
+    def _pieces(self, response):
+        try:
+            yield from response.raw.stream(PIECE, decode_content=False)
+        except ReadTimeoutError:
+            raise Timeout("answer stopped") from None
+        except (HTTPError, OSError):
+            raise Unreachable("answer broke off") from None
+        finally:
+            response.close()
+
+    def _open(self, method, path, params=None, data=None, headers=None):
+        "Return the answer, whose content is still to be read"
+        self.requests += 1
         try:
             response = self._session.request(
                 method, self.url + path, params=params, data=data,
@@ -502,13 +533,10 @@ class OrthancClient:
             raise BadAnswer("no HTTP") from None
         try:
             self._check(response)
-            return self._read(response, limit, deadline)
-        except (ReadTimeoutError, requests.exceptions.Timeout):
-            raise Timeout("answer stopped") from None
-        except (HTTPError, OSError):
-            raise _Stale("answer broke off") from None
-        finally:
+        except OrthancError:
             response.close()
+            raise
+        return response
 
     def _check(self, response):
         status = response.status_code

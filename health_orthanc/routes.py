@@ -5,17 +5,25 @@ import base64
 import binascii
 import datetime as dt
 import json
+from contextlib import ExitStack
+from functools import partial
 from http import HTTPStatus
 from threading import Timer
 
 from werkzeug.datastructures import WWWAuthenticate
-from werkzeug.exceptions import BadRequest, Unauthorized
+from werkzeug.exceptions import (
+    BadGateway, BadRequest, MethodNotAllowed, NotFound, Unauthorized)
 
+from trytond.i18n import gettext
 from trytond.protocols.wrappers import (
     Response, set_max_request_size, with_pool, with_transaction)
 from trytond.transaction import Transaction
 from trytond.worker import run_task
 from trytond.wsgi import app
+
+from .client import OrthancError
+from .exceptions import explain
+from .secrets import SecretError
 
 # What is sent is not read; it only may not be long.
 MAX_BODY = 64 * 1024
@@ -69,6 +77,72 @@ def authorize(request, pool):
     return Response(
         json.dumps(server.authorize(question)),
         content_type='application/json')
+
+
+@app.route(
+    '/<database_name>/health_orthanc/download/<key>', methods={'GET'})
+@with_pool
+def download(request, pool, key):
+    """Hand on a study's archive, piece by piece.
+
+    No transaction is open while Orthanc is waited for, and the link is used
+    up only when Orthanc has begun to answer.
+    """
+    if request.method != 'GET':
+        # whoever looks at the headers only does not use the link up
+        raise MethodNotAllowed(['GET'])
+    client, archive, name = _find_download(request, pool, key[:MAX_KEY])
+    with ExitStack() as stack:
+        stack.callback(client.close)
+        try:
+            pieces = archive()
+        except OrthancError as error:
+            raise BadGateway(
+                _explain_download(request, pool, key, error)) from None
+        _use_download(request, pool, key)
+        response = Response(pieces, content_type='application/zip', headers={
+                'Content-Disposition': f'attachment; filename="{name}"',
+                'Cache-Control': 'no-store',
+                'Referrer-Policy': 'no-referrer',
+                'X-Content-Type-Options': 'nosniff',
+                })
+        response.call_on_close(stack.pop_all().close)
+    return response
+
+
+@with_transaction(readonly=True)
+def _find_download(request, pool, key):
+    "Return a client, what starts the archive, and the name of its file"
+    link = _download_link(pool, key)
+    study = link.study
+    try:
+        client = study.server_config.get_client()
+    except (SecretError, OrthancError) as error:
+        raise BadGateway(explain(error, study.server_config)) from None
+    return client, partial(
+        client.archive, study.orthanc_UID, link.format == 'media'
+        ), link.file_name
+
+
+@with_transaction(readonly=True)
+def _explain_download(request, pool, key, error):
+    link = _download_link(pool, key)
+    with Transaction().set_context(link.language_context()):
+        return explain(error, link.study.server_config)
+
+
+@with_transaction(readonly=False)
+def _use_download(request, pool, key):
+    if not _download_link(pool, key).use():
+        raise NotFound(gettext('health_orthanc.msg_download_link'))
+
+
+def _download_link(pool, key):
+    Link = pool.get('gnuhealth.orthanc.download.link')
+    link = Link.from_key(key)
+    if not link:
+        raise NotFound(gettext('health_orthanc.msg_download_link'))
+    return link
 
 
 def _server_of(pool, key):

@@ -205,6 +205,9 @@ class RightsMixin(ImagingMixin):
         Audit.note('view', [study])
         records['gnuhealth.orthanc.audit'], = Audit.search(
             [('event', '=', 'view')])
+        make('gnuhealth.orthanc.download.link', study=study.id,
+            user=Transaction().user, key_hash='hushed', format='archive',
+            expires=dt.datetime(2099, 1, 1))
         Template = pool.get('gnuhealth.imaging_worklist.worklist_template')
         template = Template.search([], limit=1)[0]
         self.test.imaging_worklist_template = template

@@ -143,7 +143,7 @@ class ViewerTestCase(ImagingMixin, unittest.TestCase):
             self.open_(study, own.id)]
         for url in urls:
             token = url.rpartition('=')[2].replace('%3D', '=')
-            ticket = unseal(server._get_viewer_secret(), token)
+            ticket = unseal(server._get_secret('viewer_secret'), token)
             self.assertEqual(ticket.study_uid, STUDY_UID)
             self.assertEqual(ticket.user, Transaction().user)
             self.assertTrue(3590 < ticket.seconds_left() <= 3600)
@@ -152,7 +152,7 @@ class ViewerTestCase(ImagingMixin, unittest.TestCase):
         # the page of Orthanc has its own log-in
         self.assertNotIn('token', self.open_(study, 'explorer'))
         self.assertNotIn('token', study.ohif_viewer_link)
-        secret = server._get_viewer_secret()
+        secret = server._get_secret('viewer_secret')
         values, = server.read([server.id], list(server._fields))
         self.assertNotIn(secret, str(values))
         for entry in self.audit():
