@@ -50,7 +50,7 @@ class Server(metaclass=PoolMeta):
                 ('warning', "Warning"),
                 ('danger', "Failing"),
                 ('archived', "Archived"),
-                ], "Condition", sort=False),
+                ], "Condition", readonly=True, sort=False),
         'get_condition', searcher='search_condition')
     problems = fields.Function(fields.Text("Problems"), 'get_condition')
     warnings = fields.Function(fields.Text("Warnings"), 'get_condition')
@@ -68,6 +68,9 @@ class Server(metaclass=PoolMeta):
                     Eval('condition') == 'archived', 'muted',
                     If(Eval('condition') == 'danger', 'danger',
                         If(Eval('condition') == 'warning', 'warning', '')))),
+            *(('//group[@id="%s"]' % name, 'states', {
+                        'invisible': ~Eval(name),
+                        }) for name in ['problems', 'warnings']),
             ]
 
     @classmethod

@@ -129,6 +129,9 @@ class Server(metaclass=PoolMeta):
 
     signature = fields.Char("Signature", readonly=True)
     replaced = fields.Boolean("Replaced", readonly=True,
+        states={
+            'invisible': ~Eval('replaced'),
+            },
         help="Another Orthanc answers at the URL than the one whose studies "
         "are known.")
 

@@ -86,7 +86,10 @@ class OrthancServer(DeactivableMixin, ModelSQL, GuardedView):
         "this server, whoever issued it.")
     validated = fields.Boolean("Validated", readonly=True,
         help="The last check reached Orthanc with these credentials.")
-    validation_message = fields.Char("Validation Message", readonly=True)
+    validation_message = fields.Char("Validation Message", readonly=True,
+        states={
+            'invisible': ~Eval('validation_message'),
+            })
     orthanc_name = fields.Char("Name", readonly=True)
     orthanc_version = fields.Char("Version", readonly=True)
     plugins = fields.Char("Plugins", readonly=True)

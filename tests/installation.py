@@ -15,6 +15,30 @@ from demo.state import DEFAULT_PORTS, State
 from demo.steps import Programs
 
 
+# All that the modules say, and what trytond says in production
+LOGGING = """
+[loggers]
+keys = root, modules
+[handlers]
+keys = stream
+[formatters]
+keys = plain
+[logger_root]
+level = INFO
+handlers = stream
+[logger_modules]
+level = DEBUG
+qualname = trytond.modules
+handlers =
+[handler_stream]
+class = StreamHandler
+args = (sys.stderr,)
+formatter = plain
+[formatter_plain]
+format = %(levelname)s %(name)s %(message)s
+"""
+
+
 class TestInstallation(Installation):
     """Orthanc, trytond and the worklist updater over a folder of its own.
 
@@ -42,12 +66,16 @@ class TestInstallation(Installation):
             state, {name: free_port() for name in DEFAULT_PORTS})
         # the tests wait for it
         self.updater.watch = 1
+        self.logging = state.root / 'logging.conf'
+        for program in (self.trytond, self.cron):
+            program.environment['TRYTOND_LOGGING_CONFIG'] = str(self.logging)
 
     @property
     def is_sqlite(self):
         return self.uri.startswith('sqlite')
 
     def configure(self):
+        self.logging.write_text(LOGGING, encoding='utf-8')
         trytond_config(
             self.state.trytond_config, self.ports['TRYTON_PORT'],
             self.state.database_folder, self.state.sao, uri=self.uri,
