@@ -24,7 +24,7 @@ keys = stream
 [formatters]
 keys = plain
 [logger_root]
-level = INFO
+level = WARNING
 handlers = stream
 [logger_modules]
 level = DEBUG

@@ -100,15 +100,21 @@ def fail(hospital, study):
         assert not server.validated and server.validation_message
         # as if it had worked before
         Server.write([server.id], {'validated': True}, {})
+    other, = Model.get('gnuhealth.patient').find(
+        [('party.ref', '=', people.PATIENTS[0].ref)])
     for do in [
             lambda: Study.write([study.id], {'patient_name': WORD}, {}),
-            lambda: Study.write([study.id], {'patient': WORD}, {}),
-            lambda: Study.search([(WORD, '=', WORD)]),
-            lambda: Study.read([WORD], ['patient_name'], {}),
-            lambda: Request.create([{'patient': WORD}], {}),
-            lambda: Request(-7).click('requested'),
+            lambda: Study.write([study.id], {'patient': other.id}, {}),
+            lambda: Study.create([{'patient_name': WORD}], {}),
+            lambda: Request.create(
+                [{'comment': WORD, 'patient': other.id}], {}),
+            lambda: Request.write(
+                [study.request.id], {'patient': other.id}, {}),
+            lambda: study.server_config.delete(),
+            lambda: Server.write(
+                [study.server_config.id], {'domain': f'ftp://{WORD}'}, {}),
             ]:
-        with pytest.raises(Exception):
+        with pytest.raises(REFUSED):
             do()
 
 
