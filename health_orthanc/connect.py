@@ -12,10 +12,8 @@ from .client import (
 from .exceptions import CertificateFieldError, ServerURLError, explain
 from .server import (
     ask_plugins, check_certificate, check_url, clean, contact_values, get_gate,
-    get_timeouts, is_plain)
+    is_plain, quick_timeouts)
 
-# The check is not to keep the user waiting.
-CONNECT_TIMEOUT, READ_TIMEOUT, TOTAL_TIMEOUT = 5, 10, 20
 # What is asked for on the first page, besides the password
 NAMES = [
     'label', 'domain', 'proxy_domain', 'user', 'certificate_authority',
@@ -155,9 +153,11 @@ class NewConnect(GuardedWizard):
 
     def transition_connect(self):
         for name in NAMES:
-            setattr(self.start, name, getattr(self.start, name, None) or None)
-        label = self.start.label
-        url = self.start.domain.rstrip('/')
+            value = getattr(self.start, name, None)
+            # whatever is called a value by a client
+            setattr(self.start, name, str(value).strip() if value else None)
+        label = self.start.label or ''
+        url = (self.start.domain or '').rstrip('/')
         try:
             self._check(label, url)
             with self._client(url) as client:
@@ -177,20 +177,16 @@ class NewConnect(GuardedWizard):
         return 'success'
 
     def _check(self, label, url):
-        check_url(url, label, get_gate())
+        check_url(url or '-', label, get_gate())
         check_url(self.start.proxy_domain, label)
         for name in ['certificate_authority', 'certificate_fingerprint']:
             check_certificate(name, getattr(self.start, name), label)
         self._check_unique(label, url)
 
     def _client(self, url):
-        connect_timeout, read_timeout = get_timeouts()
         return OrthancClient(
-            url, self.start.user, self.password,
-            connect_timeout=min(connect_timeout, CONNECT_TIMEOUT),
-            read_timeout=min(read_timeout, READ_TIMEOUT),
-            total_timeout=TOTAL_TIMEOUT, gate=get_gate(),
-            authority=self.start.certificate_authority,
+            url, self.start.user, self.password, **quick_timeouts(),
+            gate=get_gate(), authority=self.start.certificate_authority,
             fingerprint=self.start.certificate_fingerprint)
 
     def _ask(self, client):

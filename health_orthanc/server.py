@@ -58,6 +58,16 @@ def get_timeouts():
         config.getfloat('health_orthanc', 'read_timeout', default=60))
 
 
+def quick_timeouts():
+    "Return the timeouts of what a person waits for"
+    connect_timeout, read_timeout = get_timeouts()
+    return {
+        'connect_timeout': min(connect_timeout, 5),
+        'read_timeout': min(read_timeout, 10),
+        'total_timeout': 20,
+        }
+
+
 class OrthancServer(DeactivableMixin, ModelSQL, GuardedView):
     "Orthanc Server Config"
     __name__ = 'gnuhealth.orthanc.config'
@@ -390,17 +400,20 @@ class OrthancServer(DeactivableMixin, ModelSQL, GuardedView):
         "Archive the servers and forget how to log in to them"
         cls.write(servers, {'active': False, 'user': None})
 
-    def get_client(self):
+    def get_client(self, **timeouts):
         """Return a client with the server's credentials.
 
         Raises SecretError if the password cannot be decrypted.
         """
         connect_timeout, read_timeout = get_timeouts()
         return OrthancClient(
-            self.domain, self.user or None, self._get_secret(),
-            connect_timeout=connect_timeout, read_timeout=read_timeout,
-            gate=get_gate(), authority=self.certificate_authority,
-            fingerprint=self.certificate_fingerprint)
+            self.domain, self.user or None, self._get_secret(), **{
+                'connect_timeout': connect_timeout,
+                'read_timeout': read_timeout,
+                'gate': get_gate(),
+                'authority': self.certificate_authority,
+                'fingerprint': self.certificate_fingerprint,
+                **timeouts})
 
     @classmethod
     def check_connection(cls, servers=None):
@@ -414,7 +427,7 @@ class OrthancServer(DeactivableMixin, ModelSQL, GuardedView):
 
     def _check(self):
         try:
-            with self.get_client() as client:
+            with self.get_client(**quick_timeouts()) as client:
                 try:
                     return self._ask(client, client.system())
                 except CertificateChanged as error:

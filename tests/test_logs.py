@@ -12,18 +12,20 @@ from xmlrpc.client import Fault
 import pytest
 from proteus import Model, Wizard
 from test_loop import (
-    place_order, publish, studies_of, synchronize, take_pictures)
+    place_order, publish, studies_of, synchronize)
 from trytond.exceptions import TrytonException
 
 from demo import modality, people
 from demo.hospital import connect, make_person, one
 from demo.process import LOOPBACK
+from demo.state import REPOSITORY
 
 WORD = 'Zqx'
 PERSON = people.Person(
     'ZQX001GNU', f'{WORD}given', f'{WORD}family', 'f', dt.date(1990, 2, 3),
     'ES')
 PASSWORD = f'{WORD}-a-password'
+KEYS = REPOSITORY / 'bin' / 'gnuhealth-orthanc-keys'
 SYNCHRONIZE = 'gnuhealth.orthanc.sync.run|synchronize_servers'
 REFUSED = (TrytonException, Fault, ValueError)
 
@@ -206,6 +208,19 @@ def test_logs_and_secrets(session):
                     path.name, line)
     assert {'trytond.log', 'trytond-cron-once.log'} <= set(read)
     check_database(hospital)
+    check_keys(hospital)
+
+
+def check_keys(hospital):
+    "The program that changes keys finds that of the configuration in use"
+    output = subprocess.run(
+        [str(hospital.state.python), str(KEYS), 'check',
+            '-c', str(hospital.state.trytond_config),
+            '-d', hospital.state.database],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=True,
+        text=True).stdout
+    assert '0 in clear' in output, output
+    assert ' encrypted with the first key' in output
 
 
 def check_database(hospital):

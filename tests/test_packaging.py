@@ -100,3 +100,7 @@ def test_wheel_works_in_a_new_environment(wheel, tmp_path):
         str(python), '-c', ACTIVATE.format(modules=modules),
         cwd=tmp_path, env=env)
     assert 'views' in output
+    output = run(
+        str(python.with_name('gnuhealth-orthanc-keys')), 'make',
+        cwd=tmp_path, env=env)
+    assert len(output.strip()) == 44

@@ -39,7 +39,8 @@ class ConditionTestCase(ImagingMixin, unittest.TestCase):
                 'clock_difference': None,
                 'last_synchronized': now(),
                 'domain': 'https://pacs.example.org',
-                **GOOD, **values, 'validated': values.get('validated', True)})
+                **GOOD,
+                **values})
         return Server(self.one.id)
 
     def ran(self, state, message=None):

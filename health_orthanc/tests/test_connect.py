@@ -7,7 +7,7 @@ from unittest.mock import patch
 
 from trytond.model.exceptions import AccessError
 from trytond.modules.health_imaging.tests.tools import create_user
-from trytond.modules.health_orthanc import connect
+from trytond.modules.health_orthanc import connect, server
 from trytond.modules.health_orthanc.client import NotFound
 from trytond.pool import Pool
 from trytond.tests.test_tryton import activate_module, with_transaction
@@ -91,7 +91,8 @@ class ConnectTestCase(ImagingMixin, unittest.TestCase):
         expired, _ = authority.server(days=-1)
         silent = socket.create_server(('127.0.0.1', 0))
         with fake_orthanc() as orthanc, fake_orthanc(expired) as secure, \
-                closing(silent), patch.object(connect, 'READ_TIMEOUT', .2):
+                closing(silent), \
+                patch.object(server, 'get_timeouts', lambda: (5, .2)):
             other = f'http://127.0.0.1:{silent.getsockname()[1]}'
             for values, words in [
                     ({'password': 'wrong'}, "refused the user name"),
@@ -107,6 +108,7 @@ class ConnectTestCase(ImagingMixin, unittest.TestCase):
                         "does not speak TLS"),
                     ({'domain': secure.url.replace('https', 'http')},
                         "Server \"PACS\""),
+                    ({'domain': ''}, "http://"), ({'domain': 7}, "http://"),
                     ({'certificate_authority': 'x'}, "PEM"),
                     ({'certificate_fingerprint': 'x'}, "SHA-256"),
                     ({'proxy_domain': 'javascript:alert(1)'}, "http://"),
@@ -119,7 +121,9 @@ class ConnectTestCase(ImagingMixin, unittest.TestCase):
                     state, page = self.press('start')
                     self.assertEqual(page['label'], "PACS")
                     for name in values.keys() - {'password'}:
-                        self.assertEqual(page.get(name), values[name])
+                        self.assertEqual(
+                            page.get(name),
+                            str(values[name]) if values[name] else None)
                     self.assertFalse(page.get('password'))
             orthanc.facts['/system'] = {'Name': "Not Orthanc"}
             state, page = self.connect(domain=orthanc.url)
@@ -133,7 +137,7 @@ class ConnectTestCase(ImagingMixin, unittest.TestCase):
     def test_timeouts(self):
         "The check takes no longer than it may, whatever is configured"
         with patch.object(connect, 'OrthancClient') as Client, \
-                patch.object(connect, 'get_timeouts', lambda: (60, 600)):
+                patch.object(server, 'get_timeouts', lambda: (60, 600)):
             Client.return_value.__enter__.return_value.system.side_effect = (
                 NotFound)
             self.connect(domain='http://pacs.example.org')

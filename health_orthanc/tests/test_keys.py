@@ -102,6 +102,7 @@ class KeysTestCase(ImagingMixin, unittest.TestCase):
     def test_rotate(self):
         "From clear to one key, to the next, without the first"
         server = self.server()
+        Server = Pool().get('gnuhealth.orthanc.config')
         status, output = self.run_program('encrypt')
         self.assertEqual(status, 2)
         self.assertIn("No key", output)
@@ -118,15 +119,19 @@ class KeysTestCase(ImagingMixin, unittest.TestCase):
             self.assertIn("1 encrypted with the first key", output)
             self.assertNotIn(PASSWORD, self.secret(server))
             self.assertEqual(server._get_secret(), PASSWORD)
+            Server.write([server], {'viewer_token': True})
+            viewer_secret = server._get_secret('viewer_secret')
             status, output = self.run_program('rotate')
             self.assertEqual(status, 0)
+            self.assertIn("2 encrypted with the first key", output)
+            self.assertEqual(server._get_secret('viewer_secret'), viewer_secret)
             newest = self.path.read_text().splitlines()[0]
             self.path.write_text(newest)
             self.assertEqual(server._get_secret(), PASSWORD)
             self.path.write_text(new_key())
             status, output = self.run_program('check')
             self.assertEqual(status, 1)
-            self.assertIn("1 encrypted with a key that is not", output)
+            self.assertIn("2 encrypted with a key that is not", output)
             self.assertEqual(self.run_program('encrypt')[0], 1)
         with configured(encryption_keys=newest):
             self.assertEqual(server._get_secret(), PASSWORD)
@@ -143,6 +148,23 @@ class KeysTestCase(ImagingMixin, unittest.TestCase):
             Server.__register__('health_orthanc')
             self.assertNotIn(PASSWORD, self.secret(server))
             self.assertEqual(server._get_secret(), PASSWORD)
+
+    @with_transaction()
+    def test_upgrade(self):
+        "A password of GNU Health 5.0 is encrypted, and its column gone"
+        Server = Pool().get('gnuhealth.orthanc.config')
+        server = self.server(password=None)
+        table_h = Server.__table_handler__('health_orthanc')
+        table_h.add_column('password', 'VARCHAR')
+        table = Table(Server._table)
+        Transaction().connection.cursor().execute(*table.update(
+                [table.password], [PASSWORD], where=table.id == server.id))
+        with configured(encryption_keys=new_key()):
+            Server.__register__('health_orthanc')
+            self.assertTrue(self.secret(server).startswith('fernet:'))
+            self.assertEqual(server._get_secret(), PASSWORD)
+        table_h = Server.__table_handler__('health_orthanc')
+        self.assertFalse(table_h.column_exist('password'))
 
     @with_transaction()
     def test_urls(self):
