@@ -132,8 +132,8 @@ class _Stale(Unreachable):
 
 
 _STATUS = {
-    401: Refused, 403: NotPermitted, 404: NotFound, 409: Conflict, 413: TooLarge,
-    507: Full,
+    401: Refused, 403: NotPermitted, 404: NotFound, 409: Conflict,
+    413: TooLarge, 507: Full,
     }
 
 

@@ -124,7 +124,8 @@ class KeysTestCase(ImagingMixin, unittest.TestCase):
             status, output = self.run_program('rotate')
             self.assertEqual(status, 0)
             self.assertIn("2 encrypted with the first key", output)
-            self.assertEqual(server._get_secret('viewer_secret'), viewer_secret)
+            self.assertEqual(
+                server._get_secret('viewer_secret'), viewer_secret)
             newest = self.path.read_text().splitlines()[0]
             self.path.write_text(newest)
             self.assertEqual(server._get_secret(), PASSWORD)
