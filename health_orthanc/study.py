@@ -64,6 +64,9 @@ class Study(ModelSQL, GuardedView):
         help="The patient of GNU Health.")
     gnuhealth_patient_name = fields.Function(
         fields.Char("Health Patient"), 'get_gnuhealth_patient_name')
+    puid = fields.Function(
+        fields.Char("PUID", help="The patient's in GNU Health."),
+        'get_puid', searcher='search_puid')
     request = fields.Many2One(
         'gnuhealth.imaging.test.request', "Request", readonly=True)
     imaging_test = fields.Many2One(
@@ -234,6 +237,13 @@ class Study(ModelSQL, GuardedView):
 
     def get_gnuhealth_patient_name(self, name):
         return self.patient.rec_name if self.patient else None
+
+    def get_puid(self, name):
+        return self.patient.puid if self.patient else None
+
+    @classmethod
+    def search_puid(cls, name, clause):
+        return [('patient.party.ref', *clause[1:])]
 
     @classmethod
     def get_link(cls, studies, names):

@@ -90,6 +90,22 @@ class StudyTestCase(ImagingMixin, unittest.TestCase):
             Wizard.execute(session_id, {'start': {'viewer': 'ohif'}}, 'open_')
 
     @with_transaction()
+    def test_search_puid(self):
+        "Test that a patient's studies are found whatever their Patient ID"
+        Study = Pool().get('gnuhealth.imaging_orthanc.study')
+        self.hospital()
+        server = self.server()
+        study = self.study(
+            server, patient=self.patient.id, patient_id='FOREIGN')
+        self.study(server, orthanc_UID='other')
+        self.assertEqual(study.puid, 'TST001GNU')
+        for clause, found in [
+                (('puid', '=', 'TST001GNU'), [study]),
+                (('puid', 'ilike', '%001%'), [study]),
+                (('puid', '=', 'FOREIGN'), [])]:
+            self.assertEqual(Study.search([clause]), found)
+
+    @with_transaction()
     def test_person_links(self):
         Study = Pool().get('gnuhealth.imaging_orthanc.study')
         self.hospital()
