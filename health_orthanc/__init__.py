@@ -10,9 +10,9 @@ from . import (  # noqa: E402
     audit, authorize, condition, connect, delete, download, identity, ir,
     legacy, link_wizard, linking, matching, notify, order_study, patient,
     picture, picture_show, result, routes, series, server, study, study_line,
-    sync, upload, uploader, viewer)
+    sync, upload, uploader, uploadpage, uploadroutes, viewer)
 
-__all__ = ['register', 'routes']
+__all__ = ['register', 'routes', 'uploadroutes']
 
 
 def register():
@@ -75,6 +75,10 @@ def register():
         upload.UploadMismatch,
         upload.UploadFile,
         upload.UploadDone,
+        uploadpage.UploadPage,
+        uploadpage.UploadPageFile,
+        uploadpage.Run,
+        uploadpage.UploadPageStart,
         module='health_orthanc', type_='model')
     Pool.register(
         connect.NewConnect,
@@ -87,6 +91,7 @@ def register():
         viewer.OpenViewer,
         download.Download,
         upload.Upload,
+        uploadpage.OpenUploadPage,
         notify.NotificationKey,
         sync.FullSynchronize,
         sync.GetNewStudies,

@@ -72,6 +72,10 @@ class UploadMismatchError(UserError):
     pass
 
 
+class UploadPageError(UserError):
+    pass
+
+
 class DeleteReasonError(UserError):
     pass
 
