@@ -17,7 +17,7 @@ from .dicomscan import Refusal, is_dicom
 
 __all__ = [
     'MAX_FILES', 'MAX_FILE_SIZE', 'MAX_TOTAL_SIZE', 'clean_name',
-    'read_files']
+    'read_files', 'read_frame']
 
 MAX_FILES = 5000
 MAX_FILE_SIZE = 1 << 30
@@ -75,10 +75,7 @@ def read_files(name, content):
 
 
 def _read_frame(content):
-    parts = list(_parts(content))
-    if len(parts) > MAX_FILES:
-        raise Refusal('too_many', files=MAX_FILES)
-    for number, part in enumerate(parts, 1):
+    for number, part in enumerate(read_frame(content), 1):
         name = '#%d' % number
         if isinstance(part, bytes) and is_archive(part):
             try:
@@ -90,16 +87,22 @@ def _read_frame(content):
             yield name, part
 
 
-def _parts(content):
-    pos, count = len(FRAME), 0
-    while pos < len(content) and count <= MAX_FILES:
+def read_frame(content):
+    """Return the contents in a frame
+
+    A Refusal stands for one that is cut off.
+    """
+    parts, pos = [], len(FRAME)
+    while pos < len(content):
+        if len(parts) == MAX_FILES:
+            raise Refusal('too_many', files=MAX_FILES)
         start = pos + 8
-        length = int.from_bytes(content[pos:start], 'little')
-        pos, count = start + length, count + 1
+        pos = start + int.from_bytes(content[pos:start], 'little')
         if pos > len(content):
-            yield Refusal('cut')
+            parts.append(Refusal('cut'))
         else:
-            yield content[start:pos]
+            parts.append(content[start:pos])
+    return parts
 
 
 def _read_archive(content):

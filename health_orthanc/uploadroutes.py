@@ -20,7 +20,7 @@ from trytond.transaction import Transaction
 from trytond.wsgi import app
 
 from .client import OrthancError
-from .dicomfiles import clean_name, read_files
+from .dicomfiles import clean_name, read_files, read_frame
 from .dicomscan import Refusal, is_dicom, scan
 from .exceptions import UploadPageError
 from .linking import is_imaging_admin
@@ -30,8 +30,9 @@ from .uploader import Sender, check_writable, examine, explain_refusal
 # Bytes of a file; a proxy before trytond may let through less
 MAX_FILE = config.getint(
     'health_orthanc', 'upload_max_size', default=512) << 20
-# The beginning of a file tells whose it is.
-HEAD = 256 << 10
+# The beginning of a file tells whose it is; those of some are sent together.
+HEAD = 64 << 10
+HEADS = 32
 STATIC = Path(__file__).with_name('static')
 TYPES = {
     'page.js': 'text/javascript; charset=utf-8',
@@ -174,6 +175,7 @@ def _describe(pool, page):
             'may_go_on': is_imaging_admin(),
             'across': page.may_go_across,
             'head': HEAD,
+            'heads': HEADS,
             'limit': MAX_FILE,
             'texts': {
                 name: gettext('health_orthanc.msg_page_' + name)
@@ -186,10 +188,10 @@ def _name(request):
 
 
 @app.route(ROOT + '/check', methods={'POST'})
-@set_max_request_size(HEAD)
+@set_max_request_size(HEADS * (HEAD + 8) + 8)
 @with_pool
 def upload_check(request, pool):
-    "Tell where the beginning of a file differs from what is expected"
+    "Tell where the beginnings of files differ from what is expected"
     return _reply(_check(request, pool))
 
 
@@ -197,16 +199,19 @@ def upload_check(request, pool):
 def _check(request, pool):
     page = _page(request, pool)
     with page.as_user():
-        content = request.get_data()
-        differences = []
-        if is_dicom(content):
-            try:
-                differences = page.expected.differences(
-                    scan(content, head=True))
-            except Refusal:
-                # the whole file will be refused, with the reason
-                pass
-        return {'differences': differences}
+        expected = page.expected
+        return {'differences': [
+                _differences(content, expected)
+                for content in read_frame(request.get_data())
+                if isinstance(content, bytes)]}
+
+
+def _differences(content, expected):
+    try:
+        return expected.differences(scan(content, head=True))
+    except Refusal:
+        # the whole file will be refused, with the reason, or is an archive
+        return []
 
 
 @app.route(ROOT + '/across', methods={'POST'})

@@ -208,6 +208,11 @@ class RightsMixin(ImagingMixin):
         make('gnuhealth.orthanc.download.link', study=study.id,
             user=Transaction().user, key_hash='hushed', format='archive',
             expires=dt.datetime(2099, 1, 1))
+        page = make(
+            'gnuhealth.orthanc.upload.page', server=server.id,
+            user=Transaction().user, expires=dt.datetime.now())
+        make('gnuhealth.orthanc.upload.page.file', page=page.id,
+            state='stored')
         Template = pool.get('gnuhealth.imaging_worklist.worklist_template')
         template = Template.search([], limit=1)[0]
         self.test.imaging_worklist_template = template

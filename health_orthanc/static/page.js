@@ -310,19 +310,35 @@ async function finish() {
 async function check() {
   const unchecked = entries.filter(
     entry => entry.state === 'waiting' && !entry.checked);
-  await inParallel(unchecked, async entry => {
-    set(entry, 'checking');
+  const parts = [];
+  for (let start = 0; start < unchecked.length; start += page.heads) {
+    parts.push(unchecked.slice(start, start + page.heads));
+  }
+  await inParallel(parts, async part => {
+    for (const entry of part) set(entry, 'checking');
     try {
-      const answer = await ask('check', entry.file.slice(0, page.head));
-      entry.differences = answer.differences;
+      const answer = await ask('check', frame(
+        part.map(entry => entry.file.slice(0, page.head))));
+      part.forEach((entry, place) => {
+        entry.differences = answer.differences[place];
+        entry.checked = true;
+      });
     } finally {
-      set(entry, 'waiting');
+      for (const entry of part) set(entry, 'waiting');
     }
-    entry.checked = true;
   });
   const wrong = entries.filter(
     entry => entry.state === 'waiting' && (entry.differences || []).length);
   return !wrong.length || decide(wrong);
+}
+
+// Several files together: each behind its length in eight bytes
+function frame(files) {
+  return new Blob(['MULT', ...files.flatMap(file => {
+    const length = new DataView(new ArrayBuffer(8));
+    length.setUint32(0, file.size, true);
+    return [length, file];
+  })]);
 }
 
 function decide(wrong) {

@@ -16,7 +16,7 @@ from trytond.pool import Pool
 from trytond.transaction import Transaction
 from trytond.wsgi import app
 
-from .hostile import archive
+from .hostile import archive, frame
 from .mirror import CommittingMixin
 from .orthanc import PASSWORD, USER, dicom
 from .proxy import proxy
@@ -277,11 +277,11 @@ class UploadPageTestCase(CommittingMixin, ImagingMixin, unittest.TestCase):
         "Test that what differs is told before, and sent with a reason only"
         self.open()
         other = dicom(**{**self.facts, 'PatientID': 'OTHER'})
-        status, answer = self.post('check', other[:1000])
+        status, answer = self.post('check', frame(
+                other[:1000], dicom(**self.facts), b'', b'PK\x03\x04'))
         self.assertEqual(answer['differences'], [
-                ['patient_id', 'OTHER', self.facts['PatientID']]])
-        self.assertEqual(
-            self.post('check', dicom(**self.facts))[1]['differences'], [])
+                [['patient_id', 'OTHER', self.facts['PatientID']]],
+                [], [], []])
         mixed = archive([('1', other), ('2', dicom(**self.facts))])
         for body in [other, mixed]:
             _, answer = self.post('file', body, 'x')
@@ -309,7 +309,7 @@ class UploadPageTestCase(CommittingMixin, ImagingMixin, unittest.TestCase):
     def test_sizes(self):
         self.open()
         response = self.client.post(
-            f'/{self.database}/health_orthanc/upload/check', data=bytes(300 << 10),
+            f'/{self.database}/health_orthanc/upload/check', data=bytes(3 << 20),
             headers={'Authorization': f'Bearer {self.key}'})
         self.assertEqual(response.status_code, 413)
         with patch.object(uploadpage, 'MAX_PAGE_FILES', 1):
