@@ -25,7 +25,7 @@ from trytond.transaction import Transaction
 from . import mapping
 from .census import LEVELS, Census, fingerprint
 from .client import OrthancError
-from .exceptions import explain
+from .exceptions import ServerNotValidated, explain
 from .identity import Recognition
 from .locking import server_lock
 from .pages import (
@@ -234,7 +234,10 @@ class Synchronization:
 
     def _synchronize(self):
         with self._transaction():
-            client = self.Server(self.server_id).get_client()
+            server = self.Server(self.server_id)
+            if not server.active or not server.validated:
+                raise ServerNotValidated("not validated")
+            client = server.get_client()
         with closing(client):
             self.client = client
             system = client.system()

@@ -96,6 +96,10 @@ class LinkReasonError(UserError):
     pass
 
 
+class ServerNotValidated(client.OrthancError):
+    "The server is not to be synchronized before a check reached it"
+
+
 class ServerReplaced(client.OrthancError):
     "Another Orthanc answers at the URL than the one whose studies are known"
 
@@ -116,6 +120,7 @@ _MESSAGES = [
     (client.Conflict, 'msg_orthanc_conflict'),
     (client.TooLarge, 'msg_orthanc_too_large'),
     (client.Full, 'msg_orthanc_full'),
+    (ServerNotValidated, 'msg_server_not_synchronized'),
     (ServerReplaced, 'msg_server_replaced'),
     (client.ServerFailure, 'msg_orthanc_failure'),
     (client.BadAnswer, 'msg_orthanc_bad_answer'),

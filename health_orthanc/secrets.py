@@ -29,7 +29,9 @@ def read_keys(path):
     try:
         lines = Path(path).read_text('ascii').splitlines()
     except (OSError, UnicodeDecodeError):
-        raise SecretError("key file unreadable") from None
+        raise SecretError(
+            "encryption_keys_file of [health_orthanc] cannot be read"
+            ) from None
     return ' '.join(line.partition('#')[0] for line in lines)
 
 
@@ -76,7 +78,9 @@ class Vault:
         try:
             fernets = [Fernet(k) for k in names]
         except ValueError:
-            raise SecretError("not a Fernet key") from None
+            raise SecretError(
+                "encryption_keys of [health_orthanc]: one is no Fernet key"
+                ) from None
         self._first = fernets[0] if fernets else None
         self._fernet = MultiFernet(fernets) if fernets else None
 

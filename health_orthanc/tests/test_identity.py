@@ -38,6 +38,7 @@ class IdentityTestCase(SyncMixin, unittest.TestCase):
                 self.assertRun(self.sync(server), new=2)
                 self.swap(faulty, other)
                 for kind in ['new', 'full', 'reconcile']:
+                    Server.write([server], {'validated': True})
                     run = self.sync(server, kind)
                     self.assertEqual(run.state, 'failed')
                     self.assertIn("Another Orthanc", run.message)
@@ -47,7 +48,8 @@ class IdentityTestCase(SyncMixin, unittest.TestCase):
                 self.assertTrue(server.replaced)
                 self.assertFalse(server.validated)
                 self.assertIn("Another Orthanc", server.problems)
-                # neither the scheduler nor a check goes on by itself
+                # neither a run, the scheduler nor a check goes on by itself
+                self.assertIn("not validated", self.sync(server).message)
                 runs = Run.search([], count=True)
                 Run.synchronize_servers()
                 self.assertEqual(Run.search([], count=True), runs)
