@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 import datetime as dt
 
+from trytond.i18n import gettext
 from trytond.model import Index, ModelSQL, ModelView, fields
+from trytond.model.exceptions import AccessError
 from trytond.modules.health_imaging.request import now
 from trytond.pool import Pool
 from trytond.pyson import Eval
@@ -77,10 +79,6 @@ class Audit(ModelSQL, ModelView):
                     (t.date, Index.Range(order='DESC'))),
                 })
 
-        # Nobody adds, changes or removes anything, whatever rights are given
-        for name in ['create', 'write', 'delete', 'copy', 'import_data']:
-            cls.__rpc__.pop(name, None)
-
     def get_rec_name(self, name):
         return ' '.join(filter(None, [self.event_string, self.study_uid]))
 
@@ -95,6 +93,28 @@ class Audit(ModelSQL, ModelView):
                     'invisible': ~Eval('reason'),
                     }),
             ]
+
+    @classmethod
+    def create(cls, vlist):
+        cls._refuse_people()
+        return super().create(vlist)
+
+    @classmethod
+    def write(cls, *args):
+        cls._refuse_people()
+        super().write(*args)
+
+    @classmethod
+    def delete(cls, entries):
+        cls._refuse_people()
+        super().delete(entries)
+
+    @classmethod
+    def _refuse_people(cls):
+        "Nobody adds, changes or removes anything, whatever rights are given"
+        transaction = Transaction()
+        if transaction.check_access and transaction.user:
+            raise AccessError(gettext('health_orthanc.msg_audit_readonly'))
 
     @classmethod
     @without_check_access

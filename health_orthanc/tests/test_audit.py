@@ -6,6 +6,7 @@ import unittest
 
 from lxml import etree
 
+from trytond.model.exceptions import AccessError
 from trytond.modules.health_imaging.tests.tools import create_user
 from trytond.modules.health_orthanc.audit_message import (
     EVENTS, Event, messages)
@@ -135,12 +136,30 @@ class AuditTestCase(ImagingMixin, unittest.TestCase):
 
     @with_transaction()
     def test_readonly(self):
-        "Test that no client can write, whatever rights are given"
-        Audit = Pool().get('gnuhealth.orthanc.audit')
-        self.assertFalse(
-            {'create', 'write', 'delete', 'copy', 'import_data'}
-            & Audit.__rpc__.keys())
-        self.assertIn('export_data', Audit.__rpc__)
+        "Test that nobody writes, whatever rights are given"
+        pool = Pool()
+        Audit = pool.get('gnuhealth.orthanc.audit')
+        Access = pool.get('ir.model.access')
+        Audit.note('view', [self.study(self.server())])
+        entry, = Audit.search([])
+        Access.write(Access.search([
+                    ('model.model', '=', Audit.__name__)]), {
+                'perm_read': True, 'perm_write': True,
+                'perm_create': True, 'perm_delete': True})
+        with check_access():
+            for call in [
+                    lambda: Audit.write([entry], {'detail': "x"}),
+                    lambda: Audit.write([entry], {}),
+                    lambda: Audit.delete([entry]),
+                    lambda: Audit.copy([entry]),
+                    lambda: Audit.import_data(
+                        ['id', 'detail'], [[str(entry.id), "x"]]),
+                    lambda: Audit.create([{
+                                'date': entry.date, 'event': 'view'}])]:
+                with self.assertRaises(AccessError):
+                    call()
+        self.assertEqual(
+            [(e, e.detail) for e in Audit.search([])], [(entry, None)])
 
     @with_transaction()
     def test_events(self):
