@@ -98,6 +98,9 @@ class WorklistHost(DeactivableMixin, ModelSQL, GuardedView):
     def view_attributes(cls):
         return super().view_attributes() + [
             ('/tree', 'visual', If(Eval('late', False), 'danger', '')),
+            ('//group[@id="late"]', 'states', {
+                    'invisible': ~Eval('late', False),
+                    }),
             ('/tree/field[@name="failed"]', 'visual',
                 If(Eval('failed', 0) > 0, 'warning', '')),
             ]
