@@ -8,9 +8,10 @@ packages.check(health_imaging)
 
 from . import (  # noqa: E402
     audit, authorize, condition, connect, delete, download, identity, ir,
-    legacy, link_wizard, linking, matching, notify, order_study, patient,
-    picture, picture_show, result, routes, series, server, study, study_line,
-    sync, upload, uploader, uploadpage, uploadroutes, viewer)
+    legacy, link_wizard, linking, matching, notify, order_study, party,
+    patient, picture, picture_show, result, routes, series, server, study,
+    study_line, sync, timeline, upload, uploader, uploadpage, uploadroutes,
+    viewer)
 
 __all__ = ['register', 'routes', 'uploadroutes']
 
@@ -20,7 +21,7 @@ def register():
         server.OrthancServer,
         patient.OrthancPatient,
         patient.Patient,
-        patient.Party,
+        party.Party,
         legacy.LegacyStudy,
         study.Study,
         series.Series,
@@ -49,6 +50,8 @@ def register():
         study_line.StudyLine,
         study_line.Study,
         study_line.Result,
+        timeline.Imaging,
+        timeline.Patient,
         link_wizard.Result,
         link_wizard.LinkProposal,
         link_wizard.LinkStart,

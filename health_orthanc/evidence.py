@@ -87,7 +87,7 @@ class Evidence:
         puids = {s.patient_id for s in studies} - {None, ''}
         # also of patients who are not active: it is nobody else's
         with Transaction().set_context(active_test=False):
-            self.owners = {p.party.ref: p for p in self._patients(
+            self.owners = {p.party.ref: p.heir for p in self._patients(
                     [('party.ref', 'in', list(puids))], len(puids))}
 
     def _patients(self, domain, bound=BOUND):

@@ -92,7 +92,7 @@ class LinkContradictionError(UserError):
     pass
 
 
-class LinkReasonError(UserError):
+class LinkReasonError(LinkContradictionError):
     pass
 
 

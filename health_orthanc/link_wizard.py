@@ -19,6 +19,18 @@ from .linking import TO_LINK
 class Result(metaclass=PoolMeta):
     __name__ = 'gnuhealth.imaging.test.result'
 
+    candidates = fields.Function(
+        fields.One2Many(
+            'gnuhealth.imaging_orthanc.study', None, "Candidates",
+            readonly=True,
+            states={
+                'invisible': Bool(Eval('orthanc_studies')) | ~Eval(
+                    'candidates'),
+                },
+            help="Unlinked studies that may belong to the result, the "
+            "likeliest first: press Find Studies to link them."),
+        'get_candidates')
+
     @classmethod
     def __setup__(cls):
         super().__setup__()
@@ -28,6 +40,29 @@ class Result(metaclass=PoolMeta):
                     'depends': ['request'],
                     },
                 })
+
+    @classmethod
+    def view_attributes(cls):
+        return super().view_attributes() + [
+            ('//separator[@name="candidates"]',
+                'states', cls.candidates.states),
+            ]
+
+    @classmethod
+    def get_candidates(cls, results, name):
+        # a form shows one result
+        return {
+            result.id: [
+                p.study.id for p in result.proposed_studies() if p.likely]
+            for result in results}
+
+    @without_check_access
+    def proposed_studies(self):
+        "Return what speaks for unlinked studies that the user may see"
+        request = self.request
+        if not request or self.orthanc_studies:
+            return []
+        return _for_request(request)
 
     @classmethod
     @ModelView.button_action('health_orthanc.wizard_link_result')
@@ -111,7 +146,8 @@ class Link(GuardedWizard):
                         'health_orthanc.msg_link_no_request',
                         result=self.record.rec_name))
             facts = _request_facts(request, request.patient)
-            proposals = self._for_result(request)
+            proposals = [
+                (p, _study_facts(p.study)) for p in _for_request(request)]
         else:
             facts = _study_facts(self.record)
             proposals = [
@@ -149,35 +185,6 @@ class Link(GuardedWizard):
                     'health_orthanc.msg_link_no_lines',
                     study=study.rec_name, request=study.request.rec_name))
         return [evidence.proposal(study, r.patient, r) for r in requests]
-
-    def _for_result(self, request):
-        "Return what speaks for the studies that may belong to the result"
-        Study = Pool().get('gnuhealth.imaging_orthanc.study')
-        ways = [
-            ('accession_number', '=', request.request),
-            ('patient', '=', request.patient.id),
-            ('patient_id', '=', request.patient.party.ref),
-            ('orthanc_patient.patient', '=', request.patient.id),
-            ]
-        planned = (request.scheduled_date or request.date).date()
-        ways.append([
-                ('study_date', '>=', planned - dt.timedelta(days=1)),
-                ('study_date', '<=', planned + dt.timedelta(days=1)),
-                ])
-        if getattr(request, 'merge_id', None):
-            ways.append(('study_instance_UID', '=', request.merge_id))
-            ways.append(('merge_id', '=', request.merge_id))
-        with check_access():
-            studies = {s for way in ways for s in Study.search(
-                    [TO_LINK[:-1], way], limit=50)}
-        if not studies:
-            return []
-        evidence = Evidence(list(studies))
-        proposals = [
-            evidence.proposal(s, request.patient, request) for s in studies]
-        proposals = [p for p in proposals if p.worth()]
-        proposals.sort(key=lambda p: p.rank, reverse=True)
-        return [(p, _study_facts(p.study)) for p in proposals[:20]]
 
     @without_check_access
     def transition_link(self):
@@ -239,6 +246,39 @@ class Link(GuardedWizard):
 
     def end(self):
         return 'reload'
+
+
+def _for_request(request):
+    "Return what speaks for the studies that may belong to the result"
+    Study = Pool().get('gnuhealth.imaging_orthanc.study')
+    ways = [
+        ('accession_number', '=', request.request),
+        ('patient', '=', request.patient.id),
+        ('patient_id', '=', request.patient.party.ref),
+        ('orthanc_patient.patient', '=', request.patient.id),
+        ]
+    planned = (request.scheduled_date or request.date).date()
+    ways.append([
+            ('study_date', '>=', planned - dt.timedelta(days=1)),
+            ('study_date', '<=', planned + dt.timedelta(days=1)),
+            ])
+    if getattr(request, 'merge_id', None):
+        ways.append(('study_instance_UID', '=', request.merge_id))
+        ways.append(('merge_id', '=', request.merge_id))
+    Access = Pool().get('ir.model.access')
+    if not Access.check(Study.__name__, 'read', raise_exception=False):
+        return []
+    with check_access():
+        studies = {s for way in ways for s in Study.search(
+                [TO_LINK[:-1], way], limit=50)}
+    if not studies:
+        return []
+    evidence = Evidence(list(studies))
+    proposals = [
+        evidence.proposal(s, request.patient, request) for s in studies]
+    proposals = [p for p in proposals if p.worth()]
+    proposals.sort(key=lambda p: p.rank, reverse=True)
+    return proposals[:20]
 
 
 def _order(proposal):

@@ -222,28 +222,49 @@ class Matcher:
 
     def _load_patients(self, puids):
         "Patients by PUID, and those of the requests, with what is known"
-        pool = Pool()
-        patient = pool.get('gnuhealth.patient').__table__()
-        party = pool.get('party.party').__table__()
-        cursor = Transaction().connection.cursor()
+        self.by_puid, self.persons = {}, {}
         ids = {r['patient'] for r in self.requests.values()}
         ids.update(p['patient'] for p in self.orthanc_patients.values())
+        heirs = self._load_persons(puids, ids)
+        while heirs - self.persons.keys():
+            # of merges only
+            heirs = self._load_persons(set(), heirs - self.persons.keys())
+        for puid, id_ in self.by_puid.items():
+            seen = {id_}
+            while self.persons[id_]['heir'] not in {None, *seen}:
+                id_ = self.persons[id_]['heir']
+                seen.add(id_)
+            self.by_puid[puid] = id_
+
+    def _load_persons(self, puids, ids):
+        "Read patients, and return who replaced some of them"
+        pool = Pool()
+        Patient = pool.get('gnuhealth.patient')
+        patient, heir = Patient.__table__(), Patient.__table__()
+        party = pool.get('party.party').__table__()
+        cursor = Transaction().connection.cursor()
         cursor.execute(*patient
             .join(party, condition=patient.party == party.id)
+            .join(heir, 'LEFT', condition=heir.party == party.replaced_by)
             .select(
                 patient.id, party.ref, party.dob, party.est_dob,
                 party.name, party.lastname, patient.active & party.active,
+                heir.id,
                 where=party.ref.in_(list(puids) or [None])
                 | patient.id.in_(list(ids - {None}) or [-1])))
-        self.by_puid, self.persons = {}, {}
-        for id_, puid, birth, estimated, *names, active in cursor.fetchall():
+        heirs = set()
+        for id_, puid, birth, estimated, *names, active, heir_id in (
+                cursor.fetchall()):
             if puid:
                 self.by_puid[puid] = id_
             self.persons[id_] = {
                 'birth': None if estimated else birth,
                 'names': names,
                 'active': active,
+                'heir': heir_id,
                 }
+            heirs.add(heir_id)
+        return heirs - {None}
 
     def _owner(self, candidate):
         "The patient whose the study's PatientID is, if any"

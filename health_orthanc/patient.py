@@ -5,12 +5,14 @@ from sql.aggregate import Count
 
 from trytond.i18n import gettext
 from trytond.model import Index, ModelSQL, ModelView, Unique, fields
+from trytond.modules.health_imaging.request import now
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Bool, Eval, If
 from trytond.transaction import Transaction, without_check_access
 
 from .evidence import named
-from .exceptions import LinkContradictionError
+from .exceptions import LinkContradictionError, LinkReasonError
+from .linking import is_imaging_admin
 from .matching import Matcher
 from .mirror import check_person_fields
 from .rows import update_rows
@@ -36,6 +38,18 @@ class OrthancPatient(ModelSQL, ModelView):
             ('puid', "PUID"),
             ('person', "Person"),
             ], "Linked by", readonly=True, sort=False)
+    link_user = fields.Many2One(
+        'res.user', "Linked by User", readonly=True,
+        states={
+            'invisible': ~Eval('link_user'),
+            })
+    link_date = fields.DateTime("Linked on", readonly=True,
+        states={
+            'invisible': ~Eval('link_date'),
+            })
+    link_reason = fields.Text("Reason of Link",
+        help="Needed to link in spite of a contradiction, "
+        "which only imaging administrators may.")
     missing_since = fields.DateTime("Missing since", readonly=True)
     orthanc_studies = fields.One2Many(
         'gnuhealth.imaging_orthanc.study', 'orthanc_patient', "Studies",
@@ -105,12 +119,18 @@ class OrthancPatient(ModelSQL, ModelView):
 
     @classmethod
     def write(cls, *args):
-        check_person_fields(args, {'patient'})
+        check_person_fields(args, {'patient', 'link_reason'})
         new_args, linked = [], []
         actions = iter(args)
         for patients, values in zip(actions, actions):
             if 'patient' in values:
-                values = {**values, 'link_origin': 'person'}
+                values = {
+                    'link_reason': None,
+                    **values,
+                    'link_origin': 'person',
+                    'link_user': Transaction().user,
+                    'link_date': now(),
+                    }
                 linked += patients
             new_args += [patients, values]
         super().write(*new_args)
@@ -122,23 +142,35 @@ class OrthancPatient(ModelSQL, ModelView):
     @classmethod
     @without_check_access
     def _check_links(cls, patients):
-        "Nobody links across a contradiction"
+        """Nobody links across a contradiction
+
+        An imaging administrator may do it all the same, with a reason.
+        """
         for patient in patients:
-            facts = patient._contradictions()
-            if facts:
-                raise LinkContradictionError(gettext(
-                        'health_orthanc.msg_patient_contradiction',
-                        patient=patient.rec_name, facts='\n'.join(facts)))
+            refused, facts = patient._refused(), patient._contradictions()
+            if not refused and is_imaging_admin():
+                if not facts or (patient.link_reason or '').strip():
+                    continue
+                error, message = LinkReasonError, 'msg_patient_reason'
+            elif refused or facts:
+                error, message = (
+                    LinkContradictionError, 'msg_patient_contradiction')
+            else:
+                continue
+            raise error(gettext(
+                    f'health_orthanc.{message}',
+                    patient=patient.rec_name,
+                    facts='\n'.join(refused + facts)))
 
     def _contradictions(self):
         Patient = Pool().get('gnuhealth.patient')
         patient, party, facts = self.patient, self.patient.party, []
-        owners = self.ident and Patient.search(
-            [('party.ref', '=', self.ident)], limit=1)
-        if owners and owners[0] != patient:
+        with Transaction().set_context(active_test=False):
+            owner = self.ident and Patient.of_puid(self.ident)
+        if owner and owner != patient:
             facts.append(gettext(
                     'health_orthanc.msg_contradiction_puid',
-                    patient_id=self.ident, owner=named(owners[0]),
+                    patient_id=self.ident, owner=named(owner),
                     patient=named(patient)))
         birth = None if party.est_dob else party.dob
         if self.bd and birth and self.bd != birth:
@@ -146,6 +178,14 @@ class OrthancPatient(ModelSQL, ModelView):
                     'health_orthanc.msg_contradiction_birth',
                     study_birth=self.bd, birth=birth,
                     patient=named(patient)))
+        return facts
+
+    def _refused(self):
+        "Return why not even a reason helps"
+        patient, facts = self.patient, []
+        if not self.ident:
+            # Orthanc takes all who have none for one patient
+            facts.append(gettext('health_orthanc.msg_patient_no_id'))
         for study in self._studies_to_link():
             record = study.imaging_test or study.request
             if record and record.patient != patient:
@@ -181,6 +221,9 @@ class OrthancPatient(ModelSQL, ModelView):
                 to_write += [[study], {
                         'patient': row.patient.id if row.patient else None,
                         'link_origin': 'patient' if row.patient else None,
+                        'link_user': row.link_user,
+                        'link_date': row.link_date,
+                        'link_reason': row.link_reason,
                         'to_verify': False,
                         }]
                 (linked if row.patient else unlinked).append(study)
@@ -189,56 +232,13 @@ class OrthancPatient(ModelSQL, ModelView):
         Audit.note('unlink', unlinked)
         with Transaction().set_context(orthanc_linking=True):
             Study.write(*to_write)
-        Audit.note('link', Study.browse(linked))
+        for row in patients:
+            Audit.note(
+                'link', Study.browse(
+                    [s for s in linked if s.orthanc_patient == row]),
+                reason=row.link_reason or None)
         Matcher.match_rows(
             lambda table: table.id.in_([s.id for s in linked] or [-1]))
-
-
-class Party(metaclass=PoolMeta):
-    __name__ = 'party.party'
-
-    @classmethod
-    def __setup__(cls):
-        super().__setup__()
-        t = cls.__table__()
-        cls._sql_indexes.add(
-            Index(t, (t.dob, Index.Range()), where=t.dob != Null))
-
-    @classmethod
-    def write(cls, *args):
-        super().write(*args)
-        corrected = [
-            p for parties, values in zip(args[::2], args[1::2])
-            if {'ref', 'dob', 'est_dob'} & values.keys() for p in parties]
-        if corrected:
-            cls._follow_puids(cls.browse(corrected))
-
-    @classmethod
-    @without_check_access
-    def _follow_puids(cls, parties):
-        "Link what the corrected PUIDs and birth dates tell about"
-        pool = Pool()
-        OrthancPatient = pool.get('gnuhealth.orthanc.patient')
-        Study = pool.get('gnuhealth.imaging_orthanc.study')
-        Audit = pool.get('gnuhealth.orthanc.audit')
-        refs = list({p.ref for p in parties} - {None, ''})
-        if not refs:
-            return
-        wrong = [
-            ('link_origin', '=', 'puid'),
-            ('patient.party.ref', 'not in', refs),
-            ]
-        studies = Study.search([('patient_id', 'in', refs), wrong])
-        Audit.note('unlink', studies)
-        for Model, records in [
-                (Study, studies),
-                (OrthancPatient, OrthancPatient.search(
-                        [('ident', 'in', refs), wrong])),
-                ]:
-            update_rows(Model, ['patient', 'link_origin'], [
-                    [r.id, None, None] for r in records])
-        Matcher.match_rows(lambda study: (study.patient == Null)
-            & study.patient_id.in_(refs))
 
 
 class Patient(metaclass=PoolMeta):
@@ -257,3 +257,22 @@ class Patient(metaclass=PoolMeta):
         default.setdefault('orthanc_patients', None)
         default.setdefault('orthanc_studies', None)
         return super().copy(patients, default=default)
+
+    @classmethod
+    def of_puid(cls, puid):
+        "Return the patient whose the PUID is, or was before a merge"
+        patients = cls.search([('party.ref', '=', puid)], limit=1)
+        return patients[0].heir if patients else None
+
+    @property
+    def heir(self):
+        "The patient who took the place of this one, otherwise this one"
+        patient, seen = self, set()
+        while patient.party.replaced_by and patient not in seen:
+            seen.add(patient)
+            heirs = self.search(
+                [('party', '=', patient.party.replaced_by.id)], limit=1)
+            if not heirs:
+                break
+            patient, = heirs
+        return patient

@@ -192,6 +192,9 @@ class RightsMixin(ImagingMixin):
         make('gnuhealth.orthanc.study', uuid='uuid', server=server.id,
             patient=patient.id, imaging_test=result.id,
             description='BETZ^ANA')
+        Imaging = pool.get('gnuhealth.orthanc.patient_imaging')
+        records[Imaging.__name__], = Imaging.search(
+            [('study', '=', study.id)])
         make('gnuhealth.orthanc.study_line', study=study.id,
             request=request.id, result=result.id)
         make('gnuhealth.orthanc.viewer', server=server.id, name="Betz",

@@ -21,19 +21,8 @@ STUDY = 'gnuhealth.imaging_orthanc.study'
 REQUEST = 'gnuhealth.imaging.test.request'
 
 
-class LinkingTestCase(ImagingMixin, unittest.TestCase):
-    "Test how people link studies"
-
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        drop_db()
-        activate_module(['health_orthanc', 'health_imaging_worklist'])
-
-    @classmethod
-    def tearDownClass(cls):
-        drop_db()
-        super().tearDownClass()
+class LinkingMixin(ImagingMixin):
+    "Requests, studies, and what the wizards show"
 
     def request(self, patient=None, test=None, **values):
         Request = Pool().get(REQUEST)
@@ -93,6 +82,34 @@ class LinkingTestCase(ImagingMixin, unittest.TestCase):
 
     def waiting(self):
         return Pool().get(STUDY).search(TO_LINK)
+
+    def lines(self, count=2):
+        "Return the requested lines of one order"
+        Request = Pool().get(REQUEST)
+        number = f'ORDER{count}'
+        requests = Request.create([{
+                    'patient': self.patient.id,
+                    'requested_test': self.test.id,
+                    'request': number,
+                    'doctor': Request.default_doctor(),
+                    } for _ in range(count)])
+        Request.requested(requests)
+        return Request.browse(requests)
+
+
+class LinkingTestCase(LinkingMixin, unittest.TestCase):
+    "Test how people link studies"
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        drop_db()
+        activate_module(['health_orthanc', 'health_imaging_worklist'])
+
+    @classmethod
+    def tearDownClass(cls):
+        drop_db()
+        super().tearDownClass()
 
     def test_names(self):
         "Names agree whatever the order, accents and case"
@@ -421,19 +438,6 @@ class LinkingTestCase(ImagingMixin, unittest.TestCase):
         self.assertEqual(
             {row['id']: row['has_request'] for row in rows},
             {study.id: False, linked.id: True})
-
-    def lines(self, count=2):
-        "Return the requested lines of one order"
-        Request = Pool().get(REQUEST)
-        number = f'ORDER{count}'
-        requests = Request.create([{
-                    'patient': self.patient.id,
-                    'requested_test': self.test.id,
-                    'request': number,
-                    'doctor': Request.default_doctor(),
-                    } for _ in range(count)])
-        Request.requested(requests)
-        return Request.browse(requests)
 
     @with_transaction()
     def test_all_lines(self):
