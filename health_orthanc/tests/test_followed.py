@@ -138,7 +138,8 @@ class FollowedTestCase(LinkingMixin, unittest.TestCase):
                 user.id if user else Transaction().user), check_access():
             Patient = Pool().get('gnuhealth.patient')
             Imaging = Pool().get(IMAGING_OF)
-            ids = [r.id for r in Patient(self.patient.id).imaging]
+            row, = Patient.read([self.patient.id], ['imaging'])
+            ids = row['imaging']
             rows = Imaging.read(ids, [
                     'date', 'study', 'request', 'description', 'modality',
                     'state', 'ohif_viewer_link'])
@@ -201,7 +202,7 @@ class FollowedTestCase(LinkingMixin, unittest.TestCase):
         self.arrive(name='DOE^JOE')
         with Transaction().set_user(create_user('doctor', DOCTOR).id), \
                 check_access():
-            self.assertEqual(
-                [s.id for s in Result(result.id).candidates], [one.id])
+            row, = Result.read([result.id], ['candidates'])
+            self.assertEqual(list(row['candidates']), [one.id])
         one.link_to(self.patient, result.request)
         self.assertEqual(Result(result.id).candidates, ())
