@@ -10,7 +10,8 @@ from sql.operators import Exists
 
 from trytond.model import ModelSQL, ModelView, fields
 from trytond.pool import Pool, PoolMeta
-from trytond.transaction import Transaction, without_check_access
+from trytond.transaction import (
+    Transaction, check_access, without_check_access)
 
 # What the form of a patient shows
 SHOWN = 100
@@ -39,6 +40,9 @@ class Imaging(ModelSQL, ModelView):
         super().__setup__()
         cls._order = [
             ('date', 'DESC NULLS FIRST'), ('id', 'DESC')]
+        # there is no table to write to
+        for name in ['create', 'write', 'delete', 'copy']:
+            cls.__rpc__.pop(name, None)
 
     @classmethod
     def table_query(cls):
@@ -176,8 +180,13 @@ class Patient(metaclass=PoolMeta):
         'get_imaging')
 
     @classmethod
+    @check_access
     def get_imaging(cls, patients, name):
-        Imaging = Pool().get('gnuhealth.orthanc.patient_imaging')
+        pool = Pool()
+        Access = pool.get('ir.model.access')
+        Imaging = pool.get('gnuhealth.orthanc.patient_imaging')
+        if not Access.check(Imaging.__name__, 'read', raise_exception=False):
+            return {patient.id: [] for patient in patients}
         # a form shows one patient
         return {
             patient.id: [r.id for r in Imaging.search(
