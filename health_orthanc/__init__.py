@@ -8,10 +8,10 @@ packages.check(health_imaging)
 
 from . import (  # noqa: E402
     audit, authorize, condition, connect, delete, download, identity, ir,
-    legacy, link_wizard, linking, matching, notify, order_study, party,
-    patient, picture, picture_show, result, routes, series, server, study,
-    study_line, sync, timeline, upload, uploader, uploadpage, uploadroutes,
-    viewer)
+    legacy, link_wizard, linking, matching, notify, ondemand, order_study,
+    party, patient, picture, picture_show, result, routes, series, server,
+    study, study_line, sync, timeline, upload, uploader, uploadpage,
+    uploadroutes, viewer)
 
 __all__ = ['register', 'routes', 'uploadroutes']
 
@@ -26,6 +26,8 @@ def register():
         study.Study,
         series.Series,
         series.Instance,
+        ondemand.Server,
+        ondemand.Series,
         picture.Attachment,
         picture.Instance,
         result.Result,

@@ -5,7 +5,7 @@ import datetime as dt
 from contextlib import contextmanager
 
 from sql import Column, Null, Table
-from sql.aggregate import Count
+from sql.aggregate import Count, Sum
 
 from trytond.pool import Pool
 from trytond.transaction import Transaction
@@ -26,15 +26,17 @@ PIECE = 5000
 THERE = 'orthanc_census'
 
 
-def fingerprint(mark, statistics):
+def fingerprint(mark, statistics, on_demand=False):
     """What changes with whatever is added to or deleted from an Orthanc.
 
     An addition raises the number of the last change, a deletion lowers a
-    count.
+    count. It is another one once images are fetched on demand, or no more.
     """
     values = [*mark]
     values += [statistics.get(n) for n in [
             'CountPatients', *LEVELS.values(), 'TotalDiskSize']]
+    if on_demand:
+        values.append('on demand')
     return '|'.join(map(str, values))
 
 
@@ -75,6 +77,16 @@ class Census:
         cursor.execute(*joined.select(Count(table.id), where=where))
         count, = cursor.fetchone()
         return count
+
+    def count_told(self):
+        "How many instances the series say that they have"
+        _, series, joined, where = self._tables('series')
+        where &= series.missing_since == Null
+        cursor = Transaction().connection.cursor()
+        cursor.execute(*joined.select(
+                Sum(series.instance_count), where=where))
+        count, = cursor.fetchone()
+        return count or 0
 
     def compare(self, level, ids):
         """Mark what Orthanc has no more as missing, delete such instances.

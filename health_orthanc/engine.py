@@ -29,9 +29,9 @@ from .exceptions import ServerNotValidated, explain
 from .identity import Recognition
 from .locking import server_lock
 from .pages import (
-    Mark, ahead, get_mark, pages_of_changes, pages_of_resources,
+    Mark, ahead, completed, get_mark, pages_of_changes, pages_of_resources,
     pages_of_studies, studies_per_page)
-from .pagewriter import Failure, Outcome, PageWriter, unexpected
+from .pagewriter import Failure, Lacking, Outcome, PageWriter, unexpected
 from .rows import delete_rows, forget, insert_rows, select_rows, update_rows
 from .secrets import SecretError
 from .server import contact_values
@@ -111,7 +111,8 @@ class Synchronization:
         with self._transaction():
             run = self.Run(self.run_id)
             self.kind, self.server_id = run.kind, run.server.id
-            self.writer = PageWriter(self.server_id)
+            self.on_demand = bool(run.server.images_on_demand)
+            self.writer = PageWriter(self.server_id, self.on_demand)
             self.census = Census(self.server_id)
         with server_lock(self.server_id, self.commit) as locked:
             if not locked:
@@ -251,7 +252,7 @@ class Synchronization:
             retries = self._load_quarantine()
             if (self.kind == 'new' and cursor['complete'] and not retries
                     and cursor['fingerprint'] == fingerprint(
-                        mark, statistics)):
+                        mark, statistics, self.on_demand)):
                 self._touch_server(system, statistics)
                 return
             followed = Mark(
@@ -300,7 +301,7 @@ class Synchronization:
                     level for level, name in LEVELS.items()
                     if self._count(level) != statistics.get(name)):
                 continue
-            print_ = fingerprint(mark, statistics)
+            print_ = fingerprint(mark, statistics, self.on_demand)
             break
         with self._transaction():
             self.census.mark_patients()
@@ -336,6 +337,9 @@ class Synchronization:
         """
         differs = False
         for level in levels:
+            if level == 'instance' and self.on_demand:
+                differs |= self._read_again()
+                continue
             lost, gone, studies = self._compare(
                 level, self.client.ids(level))
             if lost:
@@ -347,6 +351,17 @@ class Synchronization:
             differs |= bool(lost or gone)
         return differs
 
+    def _read_again(self):
+        """Read what the studies and series tell, on demand.
+
+        The instances that are not mirrored cannot be compared.
+        Return whether anything differed.
+        """
+        before = self.totals['new'] + self.totals['changed']
+        self._write_pages(
+            pages_of_studies, self._plan(self.client.ids('study')))
+        return self.totals['new'] + self.totals['changed'] != before
+
     def _compare(self, level, ids):
         with self._transaction():
             lost, gone, studies = self.census.compare(level, ids)
@@ -357,6 +372,8 @@ class Synchronization:
 
     def _count(self, level):
         with self._transaction():
+            if level == 'instance' and self.on_demand:
+                return self.census.count_told()
             return self.census.count(level)
 
     def _fetch(self, level, ids):
@@ -377,7 +394,8 @@ class Synchronization:
 
     def _write_pages(self, make_pages, argument, plan=True):
         self.base = self.totals['seen']
-        pages = ahead(make_pages(self.client, argument, self.size))
+        pages = ahead(make_pages(
+                self.client, argument, self.size, self.on_demand))
         with closing(pages):
             for page in pages:
                 if not plan:
@@ -398,6 +416,10 @@ class Synchronization:
                     self._record(page, outcome, totals)
             except Cancelled:
                 raise
+            except Lacking as lacking:
+                for part in completed(self.client, page, lacking.ids):
+                    self._write(part)
+                return
             except backend.DatabaseOperationalError:
                 # Somebody wrote one of the rows at the same time.
                 tries -= 1

@@ -84,6 +84,10 @@ class LinkChoiceError(UserError):
     pass
 
 
+class SeriesGoneError(UserError):
+    pass
+
+
 class LinkedError(UserError):
     pass
 

@@ -6,18 +6,21 @@ Nothing here knows of Tryton. A page holds whole studies with all their
 series and some of their instances; the number of requests per page does not
 depend on what it holds. Resources that vanish while they are read are
 silently left out.
+
+On demand, instances are only named: which of them are read is known when a
+page is written.
 """
 import itertools
 import queue
 import threading
 from collections import namedtuple
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .client import BULK
 from .mapping import members
 
 __all__ = [
-    'Mark', 'Page', 'ahead', 'get_mark', 'pages_of_changes',
+    'Mark', 'Page', 'ahead', 'completed', 'get_mark', 'pages_of_changes',
     'pages_of_resources', 'pages_of_studies', 'studies_per_page']
 
 # Studies and instances of a page: what is held in memory, twice.
@@ -50,6 +53,11 @@ class Page:
         How far the log of changes is followed with this page.
     again : set of str
         Those of the studies that were already in the page before.
+    named : set of str, optional
+        On demand, the instances that are to be read if their series has its
+        instances in the mirror; None are all of them.
+    read : set of str
+        The instances that were read on demand, even if in vain.
     """
     studies: list = field(default_factory=list)
     series: list = field(default_factory=list)
@@ -57,6 +65,8 @@ class Page:
     done: int = 0
     mark: Mark = None
     again: frozenset = frozenset()
+    named: frozenset = None
+    read: frozenset = frozenset()
 
     def halves(self):
         "Two pages of half of the studies each"
@@ -67,7 +77,9 @@ class Page:
             ids = {s.get('ID') for s in series}
             instances = [
                 i for i in self.instances if i.get('ParentSeries') in ids]
-            yield Page(studies, series, instances, again=self.again)
+            yield Page(
+                studies, series, instances, again=self.again,
+                named=self.named, read=self.read)
 
 
 def get_mark(client):
@@ -100,10 +112,10 @@ def _slices(sequence, size):
         yield sequence[start:start + size]
 
 
-def pages_of_studies(client, ids, size=None):
+def pages_of_studies(client, ids, size=None, on_demand=False):
     """Pages of the studies of the given identifiers, whole.
 
-    Three requests a page, one more for each 2,000 instances.
+    Three requests a page, one more for each 2,000 instances; two on demand.
     """
     done = 0
     size = size or STUDIES
@@ -115,7 +127,10 @@ def pages_of_studies(client, ids, size=None):
         series = client.bulk_content(
             [s['ID'] for s in studies if s.get('ID')], 'series')
         done += len(slice_)
-        yield from _fill(client, studies, series, done)
+        if on_demand:
+            yield Page(studies, series, done=done)
+        else:
+            yield from _fill(client, studies, series, done)
 
 
 def _fill(client, studies, series, done):
@@ -151,7 +166,23 @@ def _parts(series):
         yield part, ids
 
 
-def pages_of_resources(client, ids, size=None):
+def completed(client, page, ids):
+    """Pages that are the page with the instances of the given identifiers.
+
+    Only the last one ends what the page ends.
+    """
+    slices = list(_slices(sorted(ids), INSTANCES))
+    instances, again = page.instances, page.again
+    for number, slice_ in enumerate(slices, 1):
+        last = number == len(slices)
+        yield replace(
+            page, instances=instances + _instances(client, slice_),
+            done=page.done if last else 0, mark=page.mark if last else None,
+            again=again, read=page.read | ids)
+        instances, again = [], frozenset(s.get('ID') for s in page.studies)
+
+
+def pages_of_resources(client, ids, size=None, on_demand=False):
     """Pages of resources of any level, with their studies.
 
     Of instances only the given ones are read, of studies and series all
@@ -164,10 +195,10 @@ def pages_of_resources(client, ids, size=None):
     """
     yield from _pages(
         client, [id_ for level, id_ in ids if level == 'instance'],
-        [id_ for level, id_ in ids if level != 'instance'], size)
+        [id_ for level, id_ in ids if level != 'instance'], size, on_demand)
 
 
-def pages_of_changes(client, since, size=None):
+def pages_of_changes(client, since, size=None, on_demand=False):
     """Pages of what changed after an entry of the log.
 
     Of many entries together each resource is read once, however often it
@@ -195,7 +226,8 @@ def pages_of_changes(client, since, size=None):
             if finished:
                 break
         if mark:
-            pages = _pages(client, list(instances), list(others), size)
+            pages = _pages(
+                client, list(instances), list(others), size, on_demand)
             page = next(pages, None) or Page()
             for following in pages:
                 page.done = 0
@@ -217,7 +249,7 @@ def _collect(entries, instances, others):
                 others[id_] = None
 
 
-def _pages(client, instances, others, size):
+def _pages(client, instances, others, size, on_demand):
     """Pages of instances and of other resources, with their studies.
 
     Three requests for each 2,000 instances, two for each 2,000 others, one
@@ -228,10 +260,11 @@ def _pages(client, instances, others, size):
     done = 0
     for slice_ in _slices(instances, INSTANCES):
         done += len(slice_)
-        answers = client.bulk_content(slice_, 'instance', metadata=True)
+        answers = [] if on_demand else _instances(client, slice_)
         for page in _parents(client, slice_, answers, size, done):
             page.again = frozenset(
                 s.get('ID') for s in page.studies) & seen
+            page.named = frozenset(slice_)
             for resource in page.studies + page.series:
                 seen.add(resource.get('ID'))
             yield page
@@ -239,7 +272,9 @@ def _pages(client, instances, others, size):
     done += len(others) - len(left)
     for slice_ in _slices(left, INSTANCES):
         done += len(slice_)
-        yield from _parents(client, slice_, [], size, done)
+        for page in _parents(client, slice_, [], size, done):
+            page.named = frozenset()
+            yield page
 
 
 def _parents(client, ids, instances, size, done):

@@ -19,7 +19,7 @@ from .mapping import MappingError, members
 from .matching import LINKS, Candidate, Matcher
 from .rows import delete_rows, insert_rows, select_rows, update_rows
 
-__all__ = ['Failure', 'Outcome', 'PageWriter', 'unexpected']
+__all__ = ['Failure', 'Lacking', 'Outcome', 'PageWriter', 'unexpected']
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +59,20 @@ class Failure:
         self.reason = reason
 
 
+class Lacking(Exception):
+    """Series that have their instances in the mirror lack some.
+
+    Attributes
+    ----------
+    ids : set of str
+        Orthanc's identifiers of those instances
+    """
+
+    def __init__(self, ids):
+        super().__init__()
+        self.ids = ids
+
+
 def unexpected(error):
     "The reason when something else goes wrong"
     return gettext(
@@ -88,10 +102,14 @@ class Outcome:
 
 
 class PageWriter:
-    "Writes the rows of one server"
+    """Writes the rows of one server
 
-    def __init__(self, server_id):
+    On demand, new series get no instances, and those without stay so.
+    """
+
+    def __init__(self, server_id, on_demand=False):
         self.server_id = server_id
+        self.on_demand = on_demand
         pool = Pool()
         self.models = {name: pool.get(name) for name in NAMES}
         Trigger = pool.get('ir.trigger')
@@ -102,14 +120,15 @@ class PageWriter:
         """Write a page and link its studies.
 
         What the database raises is not caught; then nothing of the page is to
-        be committed.
+        be committed. Neither is it after Lacking, which says what else the
+        page has to have.
         """
         outcome = Outcome()
         patients, studies, series, instances = self._map(page, outcome)
         patient_ids = self._write_patients(patients)
         rows = self._write_studies(studies, patient_ids, outcome)
         old, new = self._write_series(series, rows, outcome)
-        self._write_instances(instances, series, old, new, outcome)
+        self._write_instances(page, instances, series, old, new, outcome)
         outcome.changed -= outcome.new
         outcome.new -= page.again
         outcome.changed -= page.again
@@ -233,7 +252,7 @@ class PageWriter:
         Series of the studies that Orthanc does not list are missing.
         """
         Series = self.models[SERIES]
-        names = NAMES[SERIES]
+        names = [*NAMES[SERIES], 'images_pending']
         table = Series.__table__()
         studies = {row['id']: uid for uid, row in study_rows.items()}
         old_studies = [
@@ -243,12 +262,16 @@ class PageWriter:
             found = {(r['study'], r['orthanc_UID']): r for r in select_rows(
                     table, ['id', 'study', 'missing_since', *names],
                     table.study.in_(old_studies))}
+            for row in found.values():
+                row['images_pending'] = bool(row['images_pending'])
         inserts, updates, keys = [], [], {}
         for uid, values in series.items():
             key = (study_rows[values['parent']]['id'], uid)
             keys[key] = uid
-            row = [values[n] for n in names]
             old = found.get(key)
+            values['images_pending'] = self.on_demand and (
+                not old or old['images_pending'])
+            row = [values[n] for n in names]
             if not old:
                 inserts.append([key[0], *row])
             elif old['missing_since'] or row != [old[n] for n in names]:
@@ -271,7 +294,7 @@ class PageWriter:
         self._trigger(SERIES, ids)
         return old, new
 
-    def _write_instances(self, instances, series, old, new, outcome):
+    def _write_instances(self, page, instances, series, old, new, outcome):
         """Write the instances.
 
         Those of old series that Orthanc no longer lists are deleted: they
@@ -285,9 +308,13 @@ class PageWriter:
             found = {(r['series'], r['orthanc_UID']): r for r in select_rows(
                     table, ['id', 'series', *names],
                     table.series.in_(list(old.values())))}
+        if self.on_demand:
+            self._check_read(page, series, old, found)
         inserts, updates = [], []
         for uid, values in instances.items():
             parent = values['parent']
+            if series[parent]['images_pending']:
+                continue
             id_ = new.get(parent) or old[parent]
             row = [values[n] for n in names]
             known = found.get((id_, uid))
@@ -312,6 +339,20 @@ class PageWriter:
         update_rows(Instance, names, updates)
         delete_rows(Instance, gone)
         self._trigger(INSTANCE, ids)
+
+    def _check_read(self, page, series, old, found):
+        "Raise Lacking if series whose instances are mirrored lack some"
+        lacking = set()
+        for uid, id_ in old.items():
+            if series[uid]['images_pending']:
+                continue
+            lacking.update(
+                member for member in series[uid]['members']
+                if page.named is None or member in page.named
+                or (id_, member) not in found)
+        lacking -= page.read
+        if lacking:
+            raise Lacking(lacking)
 
     def _trigger(self, name, ids):
         if ids and name in self._triggered:
