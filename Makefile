@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 PYTHON ?= python3
 
-.PHONY: help demo demo-stop demo-clean test long venv locale screenshots bench \
-	dist advisories
+.PHONY: help demo demo-stop demo-clean test long orthancs venv locale \
+	screenshots bench dist advisories
 .DEFAULT_GOAL := help
 
 help:
@@ -12,6 +12,7 @@ help:
 	@echo 'make demo-clean   stop it and remove .demo'
 	@echo 'make test         set up what the tests need and run them all'
 	@echo 'make long         the long proofs: real files, hundreds of kills'
+	@echo 'make orthancs     the tests of the engine against newer Orthancs'
 	@echo 'make venv         only set up what the tests need'
 	@echo 'make locale       bring the catalogues of translations up to date'
 	@echo 'make screenshots  make the pictures of README.rst anew'
@@ -37,6 +38,9 @@ test:
 
 long:
 	@$(PYTHON) tests/run --long
+
+orthancs:
+	@$(PYTHON) tests/run --orthancs
 
 locale:
 	@venv=$$($(PYTHON) -m demo.bootstrap --tests) && \

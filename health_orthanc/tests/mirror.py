@@ -227,10 +227,37 @@ class CommittingMixin:
             return sorted(r.orthanc_UID for r in Model.search(domain))
 
     def assertMirrors(self):
+        """The mirror equals Orthanc
+
+        On demand the instances do of those series that were opened, and the
+        numbers of all.
+        """
+        with self.transaction():
+            pool = Pool(self.database)
+            Server = pool.get('gnuhealth.orthanc.config')
+            Series = pool.get('gnuhealth.imaging_orthanc.study_series')
+            on_demand = Server(self.server_id).images_on_demand
+            series = [
+                (s.orthanc_UID, s.instance_count, s.images_pending)
+                for s in Series.search([
+                        ('study.server_config', '=', self.server_id),
+                        ('study.missing_since', '=', None),
+                        ('missing_since', '=', None)])]
         with self.orthanc.client() as client:
-            for level in LEVELS:
+            there = {level: sorted(client.ids(level)) for level in LEVELS}
+            if on_demand:
+                answers = client.bulk_content([uid for uid, *_ in series])
+                members = {a['ID']: a['Instances'] for a in answers}
                 self.assertEqual(
-                    self.mirrored(level), sorted(client.ids(level)), level)
+                    {uid: count for uid, count, _ in series},
+                    {uid: len(ids) for uid, ids in members.items()})
+                there['instance'] = sorted(
+                    id_ for uid, _, pending in series if not pending
+                    for id_ in members[uid])
+            else:
+                self.assertFalse(any(pending for *_, pending in series))
+        for level in LEVELS:
+            self.assertEqual(self.mirrored(level), there[level], level)
 
     def store(self, count):
         for _ in range(count):

@@ -3,6 +3,7 @@
 "A real Orthanc on free ports of the loopback, and small studies to store"
 import io
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -20,6 +21,8 @@ from pydicom.uid import (
 from trytond.modules.health_orthanc.client import OrthancClient, Unreachable
 
 USER, PASSWORD = 'tester', 'a-test-password'
+# `make orthancs` chooses others
+PROGRAM = os.environ.get('TEST_ORTHANC') or 'Orthanc'
 
 
 def free_ports(count):
@@ -78,7 +81,7 @@ class Orthanc:
                     }))
         with open(self.folder / 'log', 'ab') as log:
             self.process = subprocess.Popen(
-                ['Orthanc', str(configuration)], stdout=log, stderr=log)
+                [PROGRAM, str(configuration)], stdout=log, stderr=log)
         deadline = time.monotonic() + 30
         with self.client() as client:
             while True:

@@ -3,16 +3,23 @@
 import json
 import os
 import threading
+import time
 import unittest
+from unittest.mock import patch
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine, rule, run_state_machine_as_test)
+from werkzeug.test import Client
 
+from trytond import backend
+from trytond.modules.health_orthanc import routes
+from trytond.modules.health_orthanc.exceptions import SeriesGoneError
 from trytond.pool import Pool
 from trytond.transaction import Transaction
 from trytond.worker import run_task
+from trytond.wsgi import app
 
 from .mirror import CommittingMixin
 from .orthanc import dicom, generate_uid, study
@@ -35,6 +42,9 @@ class History(RuleBasedStateMachine):
         self.orthanc = case.orthanc
         self.orthanc.clear()
         case.new_server()
+        with case.transaction():
+            Server = Pool(case.database).get('gnuhealth.orthanc.config')
+            self.key = Server.new_notification_key(Server(case.server_id))
         self.notes = {}
 
     def choose(self, level, number):
@@ -131,17 +141,64 @@ class History(RuleBasedStateMachine):
             _, task = self.case.submit(kind)
             os.waitpid(self.case.fork(work), 0)
 
-    @rule(kinds=st.tuples(KINDS, KINDS))
-    def two_at_once(self, kinds):
-        tasks = [self.case.submit(kind)[1] for kind in kinds]
-        threads = [
-            threading.Thread(
-                target=run_task, args=(Pool(self.case.database), task))
-            for task in tasks]
-        for thread in threads:
-            thread.start()
+    @rule(kinds=st.tuples(KINDS, KINDS), opened=st.booleans(),
+        number=st.integers(0, 9))
+    def two_at_once(self, kinds, opened, number):
+        threads = [self.start(kind) for kind in kinds]
+        if opened:
+            self.open(number)
         for thread in threads:
             thread.join()
+
+    @rule(kind=st.none() | KINDS)
+    def orthanc_calls(self, kind):
+        "Orthanc says that something changed, maybe while a run passes by"
+        thread = self.start(kind) if kind else None
+        self.orthanc.store(dicom(PatientID='P0'))
+        answer = Client(app).post(
+            f'/{self.case.database}/health_orthanc/changed',
+            data=b'{}', headers={'Authorization': f'Bearer {self.key}'})
+        self.case.assertEqual(answer.status_code, 204)
+        if thread:
+            thread.join()
+        self.case.wait_for_calls()
+        self.check()
+
+    def start(self, kind):
+        _, task = self.case.submit(kind)
+        thread = threading.Thread(
+            target=run_task, args=(Pool(self.case.database), task))
+        thread.start()
+        return thread
+
+    @rule(number=st.integers(0, 9))
+    def open(self, number):
+        "A person opens a series whose images are not fetched yet"
+        for _ in range(20):
+            try:
+                with self.case.transaction():
+                    Series = Pool(self.case.database).get(
+                        'gnuhealth.imaging_orthanc.study_series')
+                    series = Series.search([
+                            ('study.server_config', '=', self.case.server_id),
+                            ('missing_since', '=', None)])
+                    if series:
+                        Series.fetch_images([series[number % len(series)]])
+                return
+            except SeriesGoneError:
+                return
+            except backend.DatabaseOperationalError:
+                # what the server does by itself when a client asks
+                time.sleep(.1)
+
+    @rule()
+    def switch(self):
+        "An administrator has images fetched on demand, or no more"
+        with self.case.transaction():
+            Server = Pool(self.case.database).get('gnuhealth.orthanc.config')
+            server = Server(self.case.server_id)
+            server.images_on_demand = not server.images_on_demand
+            server.save()
 
     @rule(number=st.integers(0, 9))
     def take_notes(self, number):
@@ -171,6 +228,26 @@ class HistoriesTestCase(CommittingMixin, unittest.TestCase):
     "Test that the mirror equals Orthanc in the end"
 
     orthanc_options = {'MaximumPatientCount': 3}
+
+    def setUp(self):
+        super().setUp()
+        delay = patch.object(routes, 'DELAY', routes.DELAY / 20)
+        delay.start()
+        self.addCleanup(delay.stop)
+
+    def wait_for_calls(self):
+        "Wait until what Orthanc asked for is done"
+        deadline = time.monotonic() + 120
+        while True:
+            with self.transaction():
+                Run = Pool(self.database).get('gnuhealth.orthanc.sync.run')
+                runs = [(r.state, r.message) for r in Run.search([
+                            ('server', '=', self.server_id),
+                            ('trigger', '=', 'orthanc')])]
+            if all(state == 'done' for state, _ in runs):
+                return
+            self.assertLess(time.monotonic(), deadline, runs)
+            time.sleep(.05)
 
     def assertNotes(self, notes):
         with self.transaction():
