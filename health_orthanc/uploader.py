@@ -303,11 +303,14 @@ class Run(metaclass=PoolMeta):
         request = request and Request(request)
         patient = request.patient if request else Patient(patient)
         messages = []
-        for study in Study.search([
-                    ('server_config', '=', server.id),
-                    ('orthanc_UID', 'in', studies),
-                    ('not_ours_since', '=', None),
-                    ]):
+        studies = Study.search([
+                ('server_config', '=', server.id),
+                ('orthanc_UID', 'in', studies),
+                ('not_ours_since', '=', None),
+                ])
+        # all at once, since a lock restarts the transaction
+        Study.lock(studies)
+        for study in studies:
             linked = study.request or study.imaging_test
             if linked or (not request and study.patient):
                 continue

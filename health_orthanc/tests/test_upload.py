@@ -86,8 +86,10 @@ class UploadTestCase(ImagingMixin, unittest.TestCase):
         for task in Queue.search([]):
             if task.data['method'] == 'execute_studies':
                 runs = Run.browse(task.data['instances'])
-                # in this transaction, which is not committed
-                with patch.object(
+                # in this transaction, which is not committed: its own rows
+                # cannot be locked
+                Study = pool.get('gnuhealth.imaging_orthanc.study')
+                with patch.object(Study, 'lock'), patch.object(
                         uploader, 'Synchronization',
                         lambda id_, studies: self.synchronization(
                             id_, commit=False, studies=studies)):
