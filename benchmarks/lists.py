@@ -1,137 +1,123 @@
 # SPDX-FileCopyrightText: The GNU Health imaging suite contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Measure the lists of studies: tabs, searches and counts.
+"""Time what people ask of a large archive: tabs, searches, queue and forms.
 
     make bench PART=lists
     python -m benchmarks.lists --studies 1000000
+
+Each question is asked through the ORM as clients ask it, a list of 1,000
+records or a count up to 1,000, and by one hand-written statement with the
+same rows; then once more as a doctor who sees their own institution only.
 """
 import argparse
-import datetime as dt
-import json
 import os
 import subprocess
 import sys
 import time
-from contextlib import closing
-from pathlib import Path
-
-import psycopg2
 
 from demo.state import REPOSITORY
 
 sys.path.append(str(REPOSITORY / 'tests'))
 
-from postgresql import Cluster  # noqa: E402
-
-HERE = Path(__file__).resolve().parent
-DATABASE = 'lists'
-MODULES = ['health_imaging_worklist', 'health_orthanc']
-REPEATS = 5
-SEARCHES = {
-    'server': [('server_config.label', '=', 'benchmark')],
-    'server by URL': [('server', '=', 'http://127.0.0.1')],
-    'Patient ID': [('patient_id', '=', 'P77')],
-    'accession number': [('accession_number', '=', 'A5123')],
-    'Study UID': [('study_instance_UID', '=', '1.2.5123')],
-    'merge id': [('merge_id', '=', '1.2.5123')],
-    'patient': [('patient', '=', 5)],
-    'result': [('imaging_test', '=', 5)],
-    'since a day': [('study_date', '>=', dt.date(2024, 1, 1))],
-    'a month': [
-        ('study_date', '>=', dt.date(2004, 1, 1)),
-        ('study_date', '<', dt.date(2004, 2, 1))],
-    'part of the name': [('patient_name', 'ilike', '%amily777^%')],
-    'part of the number': [('accession_number', 'ilike', '%A5123%')],
-    'anything': [('rec_name', 'ilike', '%amily777^%')],
-    'anything, nowhere': [('rec_name', 'ilike', '%nowhere%')],
-    }
-FILL = """
-INSERT INTO gnuhealth_imaging_orthanc_study (
-    server_config, "orthanc_UID", "study_instance_UID", patient_name,
-    patient_id, study_date, description, accession_number, modalities,
-    to_verify, missing_since)
-SELECT %s, md5(i::text), '1.2.' || i,
-    'Family' || (i %% 300000) || '^Given' || (i %% 977),
-    'P' || (i %% 300000), DATE '2000-01-01' + (i %% 9000)::int,
-    'CT head', 'A' || i, 'CT', i %% 5000 = 0,
-    CASE WHEN i %% 7000 = 0 THEN now() END
-FROM generate_series(1, %s) i
-"""
+from .imaging_lists import milliseconds  # noqa: E402
 
 
-def tabs(pool, decode):
-    "The tabs of the list of studies, as domains by their names"
-    Window = pool.get('ir.action.act_window')
-    ModelData = pool.get('ir.model.data')
-    window = Window(ModelData.get_id(
-            'health_orthanc', 'act_imaging_orthanc_study_view'))
-    return {
-        f'tab {tab.name}': decode(tab.domain or '[]')
-        for tab in window.act_window_domains}
+def by_hand(question):
+    "Return the statement that somebody would write for the question"
+    from scale import LIMIT
+    from scale_studies import STUDY
+    study = question.model == STUDY
+    table = ('gnuhealth_imaging_orthanc_study' if study
+        else 'gnuhealth_orthanc_patient')
+    if question.count:
+        return (f"SELECT count(*) FROM (SELECT 1 FROM {table} "
+            f"WHERE {question.where} LIMIT {LIMIT}) counted")
+    order = "study_date DESC NULLS LAST, id DESC" if study else "id"
+    return (f"SELECT * FROM {table} WHERE {question.where} "
+        f"ORDER BY {order} LIMIT {LIMIT}")
 
 
-def best_of(function):
-    "The shortest of some times, in milliseconds"
-    times = []
-    for _ in range(REPEATS):
-        started = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - started)
-    return min(times) * 1000
+def measure(studies):
+    from scale_studies import ORTHANC_PATIENT, STUDY, Archive
 
-
-def measure(count):
     from trytond.pool import Pool
-    from trytond.pyson import PYSONDecoder
+    from trytond.tests.test_tryton import activate_module, with_transaction
     from trytond.transaction import Transaction
-    Pool.start()
-    pool = Pool(DATABASE)
-    pool.init()
-    with Transaction().start(DATABASE, 1) as transaction:
-        Server = pool.get('gnuhealth.orthanc.config')
-        Study = pool.get('gnuhealth.imaging_orthanc.study')
-        server, = Server.create([{
-                    'label': 'benchmark', 'domain': 'http://127.0.0.1'}])
+    activate_module(['health_orthanc', 'health_imaging_worklist'])
+
+    def compare(archive):
+        cursor = archive.cursor
+        for question in archive.questions_of_studies():
+            def ask():
+                Transaction().cache.clear()
+                archive.ask(question)
+
+            hand = by_hand(question)
+
+            def ask_by_hand():
+                cursor.execute(hand)
+                cursor.fetchall()
+
+            statement, args = archive.statements(question)[-1]
+            scans = sorted({
+                    node['Node Type']
+                    for node in archive.plan(statement, args)
+                    if 'Scan' in node['Node Type']
+                    or node['Node Type'] == 'Sort'})
+            orm, sql = milliseconds(ask), milliseconds(ask_by_hand)
+            print(f'{question.name:<34}{orm:>9.1f}{sql:>9.1f}'
+                f'{orm / sql:>7.1f}  {", ".join(scans)}', flush=True)
+        for name, get in archive.forms():
+            def fill():
+                Transaction().cache.clear()
+                get()
+
+            print(f'{name:<34}{milliseconds(fill):>9.1f}', flush=True)
+
+    @with_transaction()
+    def run():
+        transaction = Transaction()
         cursor = transaction.connection.cursor()
-        cursor.execute(FILL, (server.id, count))
-        cursor.execute('ANALYZE gnuhealth_imaging_orthanc_study')
+        cursor.execute('CREATE EXTENSION IF NOT EXISTS pg_trgm')
+        # Tryton looks from another connection
         transaction.commit()
-        print(f"{count} studies{'list ms':>22}{'count ms':>10}")
-        for name, domain in {
-                **tabs(pool, PYSONDecoder().decode), **SEARCHES}.items():
-            lines = best_of(lambda: Study.search(domain, limit=100))
-            total = best_of(lambda: Study.search_count(domain, limit=100))
-            print(f'{name:24}{lines:12.1f}{total:10.1f}', flush=True)
-
-
-def activate(cluster, modules):
-    subprocess.run(
-        [sys.executable, HERE / 'sync_case.py', json.dumps({
-                    'uri': cluster.uri, 'database': DATABASE,
-                    'modules': modules})],
-        check=True, stdout=subprocess.DEVNULL)
+        transaction.database._extensions.clear()
+        for name in [STUDY, ORTHANC_PATIENT]:
+            Pool().get(name)._update_sql_indexes()
+        archive = Archive()
+        started = time.perf_counter()
+        archive.archive(studies)
+        print(f'{studies} studies made in '
+            f'{time.perf_counter() - started:.0f} s\n')
+        print(f'{"question":<34}{"ORM ms":>9}{"SQL ms":>9}{"ratio":>7}  plan')
+        compare(archive)
+        print("\nby institution")
+        with archive.by_institution():
+            compare(archive)
+    run()
 
 
 def main():
+    from postgresql import Cluster
+    if os.environ.get('BENCH_LISTS'):
+        measure(int(os.environ['BENCH_LISTS']))
+        return 0
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--studies', type=int, default=1000000)
     arguments = parser.parse_args()
     with Cluster() as cluster:
-        os.environ['TRYTOND_DATABASE_URI'] = cluster.uri
-        os.environ['DB_NAME'] = DATABASE
-        activate(cluster, ['ir'])
-        # the index of parts of texts needs the extension beforehand
-        with closing(psycopg2.connect(cluster.uri + DATABASE)) as connection:
-            connection.autocommit = True
-            connection.cursor().execute('CREATE EXTENSION pg_trgm')
-        activate(cluster, MODULES)
-        from trytond.config import config
-        config.update_etc()
-        config.set('database', 'uri', cluster.uri)
-        measure(arguments.studies)
+        return subprocess.run([sys.executable, '-m', 'benchmarks.lists'],
+            cwd=REPOSITORY, env={
+                **os.environ,
+                'BENCH_LISTS': str(arguments.studies),
+                'TRYTOND_DATABASE_URI': cluster.uri,
+                'DB_NAME': 'bench_lists',
+                'PATH': f'{cluster.bin}:{os.environ["PATH"]}',
+                'PYTHONWARNINGS': 'ignore',
+                }).returncode
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

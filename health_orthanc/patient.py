@@ -74,6 +74,7 @@ class OrthancPatient(ModelSQL, ModelView):
         cls._sql_indexes.update({
                 Index(t, (t.patient, Index.Range()),
                     where=t.patient != Null),
+                Index(t, (t.id, Index.Range()), where=t.patient == Null),
                 Index(t, (t.ident, Index.Range())),
                 Index(t, (Index.Unaccent(t.name), Index.Similarity())),
                 })

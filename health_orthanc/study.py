@@ -156,7 +156,7 @@ class Study(ModelSQL, GuardedView):
                 Index(t, (t.accession_number, Index.Range()),
                     where=t.accession_number != Null),
                 Index(t, (t.patient_id, Index.Range())),
-                Index(t, (t.patient, Index.Range()),
+                Index(t, (t.patient, Index.Range()), *newest,
                     where=t.patient != Null),
                 Index(t, (t.imaging_test, Index.Range()),
                     where=t.imaging_test != Null),

@@ -16,6 +16,7 @@ from trytond.transaction import (
 # What the form of a patient shows
 SHOWN = 100
 _IDS = '_imaging_timeline_ids'
+_PATIENT = '_imaging_timeline_patient'
 
 
 class Imaging(ModelSQL, ModelView):
@@ -52,8 +53,8 @@ class Imaging(ModelSQL, ModelView):
             return Union(studies, requests, all_=True)
         return studies or requests
 
-    @staticmethod
-    def _visible(Model):
+    @classmethod
+    def _visible(cls, Model, odd):
         """Return what limits the user to some records of the model
 
         It is False if there are none to see.
@@ -66,14 +67,20 @@ class Imaging(ModelSQL, ModelView):
                 Model.__name__, 'read', raise_exception=False):
             return False
         if pool.get('ir.rule').domain_get(Model.__name__):
-            return Model.search([], order=[], query=True)
+            # of few records, so that no index is in vain
+            domain, patient = [], transaction.context.get(_PATIENT)
+            if patient:
+                domain.append(('patient', '=', patient))
+            if transaction.context.get(_IDS) is not None:
+                domain.append(('id', 'in', cls._wanted(odd)))
+            return Model.search(domain, order=[], query=True)
         return None
 
     @classmethod
     def _studies(cls):
         Study = Pool().get('gnuhealth.imaging_orthanc.study')
         study = Study.__table__()
-        visible = cls._visible(Study)
+        visible = cls._visible(Study, 0)
         if visible is False:
             return None
         where = study.patient != Null
@@ -90,13 +97,13 @@ class Imaging(ModelSQL, ModelView):
         Request = pool.get('gnuhealth.imaging.test.request')
         Study = pool.get('gnuhealth.imaging_orthanc.study')
         request = Request.__table__()
-        visible = cls._visible(Request)
+        visible = cls._visible(Request, 1)
         if visible is False:
             return None
         where = cls._known(request, 1)
         if visible:
             where &= request.id.in_(visible)
-        if cls._visible(Study) is not False:
+        if cls._visible(Study, 0) is not False:
             # their studies speak for them
             for Model in [Study, pool.get('gnuhealth.orthanc.study_line')]:
                 table = Model.__table__()
@@ -109,13 +116,16 @@ class Imaging(ModelSQL, ModelView):
             cls.study.sql_cast(Literal(None)), request.id, where=where)
 
     @staticmethod
-    def _known(table, odd):
+    def _wanted(odd):
+        return [id_ // 2 for id_ in Transaction().context[_IDS]
+            if id_ % 2 == odd] or [-1]
+
+    @classmethod
+    def _known(cls, table, odd):
         "Return what finds the wanted records by their own index"
-        ids = Transaction().context.get(_IDS)
-        if ids is None:
+        if Transaction().context.get(_IDS) is None:
             return Literal(True)
-        return table.id.in_(
-            [id_ // 2 for id_ in ids if id_ % 2 == odd] or [-1])
+        return table.id.in_(cls._wanted(odd))
 
     @staticmethod
     def _select(table, *columns, where):
@@ -187,8 +197,10 @@ class Patient(metaclass=PoolMeta):
         Imaging = pool.get('gnuhealth.orthanc.patient_imaging')
         if not Access.check(Imaging.__name__, 'read', raise_exception=False):
             return {patient.id: [] for patient in patients}
+        result = {}
         # a form shows one patient
-        return {
-            patient.id: [r.id for r in Imaging.search(
-                    [('patient', '=', patient.id)], limit=SHOWN)]
-            for patient in patients}
+        for patient in patients:
+            with Transaction().set_context({_PATIENT: patient.id}):
+                result[patient.id] = [r.id for r in Imaging.search(
+                        [('patient', '=', patient.id)], limit=SHOWN)]
+        return result
