@@ -4,8 +4,9 @@ from trytond.model import ModelSQL
 from trytond.pool import Pool
 
 from . import (
-    attachment, catalogue, configuration, institution, order, order_report,
-    packages, request, result, result_event, result_report, search)
+    attachment, cancel, catalogue, configuration, flags, institution,
+    numbering, order, order_report, packages, request, result, result_event,
+    result_report, search, text)
 
 __all__ = ['register']
 
@@ -22,9 +23,11 @@ def register():
         catalogue.ImagingTestType,
         catalogue.ImagingTest,
         request.ImagingRequest,
+        numbering.ImagingRequest,
+        flags.ImagingRequest,
         order.NewOrderStart,
         order.NewOrderTest,
-        request.CancelRequestStart,
+        cancel.CancelRequestStart,
         result.ImagingResult,
         attachment.Attachment,
         result_event.ResultEvent,
@@ -39,7 +42,7 @@ def register():
         module='health_imaging', type_='model')
     Pool.register(
         order.NewOrder,
-        request.CancelRequest,
+        cancel.CancelRequest,
         result.GenerateResult,
         result_event.AddAddendum,
         result_event.Reopen,
@@ -50,3 +53,5 @@ def register():
         module='health_imaging', type_='report')
     Pool.register_mixin(
         search.GuardedSearch, ModelSQL, module='health_imaging')
+    Pool.register_mixin(
+        text.GuardedText, ModelSQL, module='health_imaging')

@@ -1,13 +1,19 @@
 # SPDX-FileCopyrightText: The GNU Health imaging suite contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
+import logging
 from functools import wraps
 
 from trytond.i18n import gettext
-from trytond.model import ModelView
+from trytond.model import ModelStorage, ModelView
 from trytond.model.exceptions import AccessError
 from trytond.pool import Pool
 from trytond.transaction import Transaction, without_check_access
-from trytond.wizard import Wizard
+from trytond.wizard import StateView, Wizard
+
+from .exceptions import WizardRecordError
+from .logs import where
+
+logger = logging.getLogger(__name__)
 
 
 def check_rights(Model, records, mode):
@@ -29,6 +35,10 @@ def _for_readers(func):
         Access.check(record.__name__, 'read')
         return func(record, *args, **kwargs)
     return wrapper
+
+
+def _is_id(value):
+    return type(value) is int and 0 <= value < 2 ** 31
 
 
 class GuardedView(ModelView):
@@ -53,6 +63,9 @@ class GuardedWizard(Wizard):
     exist has no groups and lets everybody in.
     """
 
+    # Whether it works on records, where its actions name their models
+    on_records = True
+
     @classmethod
     def check_access(cls):
         pool = Pool()
@@ -62,10 +75,113 @@ class GuardedWizard(Wizard):
         with transaction.set_context(action_id=None):
             if transaction.user and not (
                     set(User.get_groups()) & Action.get_groups(cls.__name__)):
-                with without_check_access():
-                    names = {a.name for a in Action.search([
-                                ('wiz_name', '=', cls.__name__)])}
                 raise AccessError(gettext(
-                        'ir.msg_access_wizard_error',
-                        wizard=', '.join(sorted(names) or [cls.__name__])))
+                        'ir.msg_access_wizard_error', wizard=cls._title()))
+            cls._check_context()
             super().check_access()
+
+    @classmethod
+    def _title(cls):
+        Action = Pool().get('ir.action.wizard')
+        with without_check_access():
+            names = {
+                a.name for a in Action.search([('wiz_name', '=', cls.__name__)])}
+        return ', '.join(sorted(names) or [cls.__name__])
+
+    @classmethod
+    def _check_context(cls):
+        "What the client says of records is possible"
+        context = Transaction().context
+        name = context.get('active_model')
+        id_ = context.get('active_id')
+        ids = context.get('active_ids') or []
+        if not (
+                (not name or cls._is_stored(name))
+                and (id_ is None or _is_id(id_))
+                and isinstance(ids, (list, tuple)) and all(map(_is_id, ids))):
+            cls._refuse()
+        if name and cls.on_records and name not in (cls._models() or {name}):
+            cls._refuse_records()
+
+    @classmethod
+    def _check_records(cls):
+        "There are records to work on, where the wizard is for some"
+        context = Transaction().context
+        if cls.on_records and cls._models() and not (
+                context.get('active_model') and context.get('active_ids')
+                and context.get('active_id') is not None):
+            cls._refuse_records()
+
+    @classmethod
+    @without_check_access
+    def _models(cls):
+        return Pool().get('ir.action.wizard').get_models(cls.__name__)
+
+    @classmethod
+    def _refuse_records(cls):
+        pool = Pool()
+        raise WizardRecordError(gettext(
+                'health_imaging.msg_wizard_records',
+                wizard=cls._title(),
+                models=', '.join(sorted(
+                        pool.get(m).__names__()['model']
+                        for m in cls._models()))))
+
+    @staticmethod
+    def _is_stored(name):
+        return any(
+            n == name and issubclass(Model, ModelStorage)
+            for n, Model in Pool().iterobject())
+
+    @classmethod
+    def _refuse(cls):
+        raise WizardRecordError(gettext(
+                'health_imaging.msg_wizard_invalid', wizard=cls._title()))
+
+    @classmethod
+    def execute(cls, session_id, data, state_name):
+        cls.check_access()
+        if not cls._is_possible(session_id, data, state_name):
+            cls._refuse()
+        if state_name != cls.end_state:
+            cls._check_records()
+        try:
+            return super().execute(session_id, data, state_name)
+        except (AttributeError, TypeError) as error:
+            if cls._is_complete(data, state_name):
+                raise
+            logger.warning("wizard %s: %s", cls.__name__, where(error))
+            cls._refuse()
+
+    @classmethod
+    def _pages(cls):
+        return {
+            name: state for name, state in cls.states.items()
+            if isinstance(state, StateView)}
+
+    @classmethod
+    def _is_possible(cls, session_id, data, state_name):
+        "Tell whether a client can send that, which presses buttons of pages"
+        pages = cls._pages()
+        return (
+            _is_id(session_id)
+            and isinstance(state_name, str)
+            and state_name in {cls.start_state, cls.end_state, *(
+                    b.state for p in pages.values() for b in p.buttons)}
+            and isinstance(data, dict)
+            and all(
+                name in pages and isinstance(values, dict)
+                and values.keys() - {'id'} <= Pool().get(
+                    pages[name].model_name)._fields.keys()
+                for name, values in data.items()))
+
+    @classmethod
+    def _is_complete(cls, data, state_name):
+        "Tell whether the page with the button says all that it can"
+        return not any(
+            field.required and data.get(name, {}).get(key) is None
+            or key not in data.get(name, {})
+            for name, page in cls._pages().items()
+            if state_name in {b.state for b in page.buttons}
+            for key, field in Pool().get(page.model_name)._fields.items()
+            if key not in {'id', 'rec_name'})

@@ -4,6 +4,18 @@ from trytond.exceptions import UserError, UserWarning
 from trytond.model.exceptions import AccessError, ValidationError
 
 
+class TextError(ValidationError):
+    pass
+
+
+class SearchError(UserError):
+    pass
+
+
+class WizardRecordError(UserError):
+    pass
+
+
 class SequenceMissingError(UserError):
     pass
 
@@ -33,6 +45,10 @@ class ScheduleError(ValidationError):
 
 
 class OrderNumberError(ValidationError):
+    pass
+
+
+class OrderLineError(ValidationError):
     pass
 
 

@@ -69,7 +69,8 @@ class NewOrder(GuardedWizard):
             'institution': Request.default_institution(),
             'urgent': False,
             }
-        if self.model and self.model.__name__ == 'gnuhealth.patient':
+        if (self.model and self.record
+                and self.model.__name__ == 'gnuhealth.patient'):
             values['patient'] = self.record.id
         return values
 

@@ -2,29 +2,24 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 import datetime as dt
 
-import pytz
-from sql import Null
 from sql.conditionals import Case
 
 from trytond.i18n import gettext
 from trytond.model import Index, ModelSQL, ModelView, Workflow, fields
 from trytond.modules.health.core import (
-    compute_age_from_dates, get_health_professional, get_institution,
-    get_institution_timezone)
+    get_health_professional, get_institution)
 from trytond.pool import Pool
 from trytond.pyson import Bool, Eval, If
-from trytond.tools import grouped_slice
-from trytond.transaction import Transaction, without_check_access
-from trytond.wizard import Button, StateTransition, StateView
+from trytond.transaction import Transaction
 
 from . import upgrade
-from .access import GuardedView, GuardedWizard, check_rights
+from .access import GuardedView, check_rights
 from .catalogue import search_any_of
-from .configuration import next_numbers
+from .dates import age_at, is_unlikely, now
 from .exceptions import (
     DeceasedPatientWarning, InactivePatientError, InactiveTestError,
-    NotOpenError, NotRequestedError, OrderNumberError, RequestDeleteError,
-    RequestLockedError, ScheduleError)
+    NotOpenError, NotRequestedError, RequestDeleteError, RequestLockedError,
+    ScheduleError, TransitionError)
 from .workflow import GuardedWorkflow
 
 _draft_only = {
@@ -33,48 +28,6 @@ _draft_only = {
 _open_only = {
     'readonly': ~Eval('state').in_(['draft', 'requested']),
     }
-
-
-def now():
-    return dt.datetime.now(dt.timezone.utc).replace(
-        tzinfo=None, microsecond=0)
-
-
-def is_unlikely(date):
-    "Tell whether the year is mistyped: time zones and devices fail at it"
-    return not 1900 <= date.year < 2200
-
-
-def age_at(patient, date):
-    "Return the patient's age at that time (UTC) as GNU Health writes it"
-    if not patient or not patient.dob or not date or is_unlikely(date):
-        return None
-    day = pytz.utc.localize(date).astimezone(get_institution_timezone())
-    return compute_age_from_dates(
-        patient.dob, None, None, None, 'age', day.date())
-
-
-def day_bounds(day, zone):
-    "Return when the day begins and ends in that time zone, in UTC"
-    return [
-        zone.localize(dt.datetime.combine(d, dt.time.min))
-        .astimezone(pytz.utc).replace(tzinfo=None)
-        for d in [day, day + dt.timedelta(days=1)]]
-
-
-def search_flag(clause, domain):
-    "Return the domain of a clause on a Boolean that is true in the domain"
-    _, operator, operand = clause
-    values = operand if operator in {'in', 'not in'} else [operand]
-    wanted = {bool(v) for v in values}
-    if operator in {'!=', 'not in'}:
-        wanted = {True, False} - wanted
-    if wanted == {True}:
-        return domain
-    elif wanted == {False}:
-        Request = Pool().get('gnuhealth.imaging.test.request')
-        return [('id', 'not in', Request.search(domain, query=True))]
-    return [] if wanted else [('id', '=', None)]
 
 
 class ImagingRequest(GuardedWorkflow, ModelSQL, GuardedView):
@@ -136,14 +89,6 @@ class ImagingRequest(GuardedWorkflow, ModelSQL, GuardedView):
     modality = fields.Function(
         fields.Char("Modality"),
         'on_change_with_modality', searcher='search_modality')
-    mine = fields.Function(
-        fields.Boolean("Requested by me"), 'get_flag', searcher='search_mine')
-    today = fields.Function(
-        fields.Boolean("Today", help="The study is planned for today."),
-        'get_flag', searcher='search_today')
-    unread = fields.Function(
-        fields.Boolean("Not read", help="There are results to read."),
-        'get_flag', searcher='search_unread')
 
     # What a request is known by once it has left the draft
     _identity_fields = {'patient', 'requested_test', 'request', 'request_line'}
@@ -249,43 +194,6 @@ class ImagingRequest(GuardedWorkflow, ModelSQL, GuardedView):
     def search_modality(cls, name, clause):
         return [('requested_test.modality', *clause[1:])]
 
-    @classmethod
-    @without_check_access
-    def get_flag(cls, requests, name):
-        flags = {r.id: False for r in requests}
-        for sub_requests in grouped_slice(requests):
-            flags.update((r.id, True) for r in cls.search([
-                        ('id', 'in', [r.id for r in sub_requests]),
-                        (name, '=', True)]))
-        return flags
-
-    @classmethod
-    def search_mine(cls, name, clause):
-        return search_flag(clause, [
-                ('doctor', '=', get_health_professional(required=False)),
-                ('doctor', '!=', None)])
-
-    @classmethod
-    def search_today(cls, name, clause):
-        zone = get_institution_timezone()
-        start, end = day_bounds(dt.datetime.now(zone).date(), zone)
-        return search_flag(clause, [
-                ('scheduled_date', '>=', start),
-                ('scheduled_date', '<', end)])
-
-    @classmethod
-    @without_check_access
-    def search_unread(cls, name, clause):
-        # also for who may not read results
-        Result = Pool().get('gnuhealth.imaging.test.result')
-        result = Result.__table__()
-        # two joins less than by ('results.unread', '=', True)
-        unread = result.select(
-            result.request,
-            where=(result.read_date == Null) & (result.state != 'draft')
-            & (result.request != Null))
-        return search_flag(clause, [('id', 'in', unread)])
-
     @staticmethod
     def _waiting(table):
         "Return the expression that lets urgent ones come first till done"
@@ -321,49 +229,15 @@ class ImagingRequest(GuardedWorkflow, ModelSQL, GuardedView):
     @classmethod
     def create(cls, vlist):
         vlist = [values.copy() for values in vlist]
-        cls._number(vlist)
         for values in vlist:
+            if Transaction().check_access and values.get('cancel_reason'):
+                cls._refuse_reason()
             scheduled = values.get('scheduled_date')
             date = cls.default_date()
             values.setdefault('date', min(date, scheduled or date))
             if scheduled is None:
                 values['scheduled_date'] = values['date']
         return super().create(vlist)
-
-    @classmethod
-    def new_orders(cls, count=1):
-        "Return the numbers of new orders"
-        return next_numbers('imaging_req_seq', count)
-
-    @classmethod
-    def _number(cls, vlist):
-        "Give each of the values an order and its line in the order"
-        without = [v for v in vlist if not v.get('request')]
-        for values, order in zip(without, cls.new_orders(len(without))):
-            values['request'] = order
-        lines = [v for v in vlist if not v.get('request_line')]
-        last = cls._last_lines({v['request'] for v in lines})
-        for values in lines:
-            order = values['request']
-            last[order] = last.get(order, 0) + 1
-            values['request_line'] = f'{order}-{last[order]:02}'
-
-    @classmethod
-    def _last_lines(cls, orders):
-        last = {}
-        cursor = Transaction().connection.cursor()
-        table = cls.__table__()
-        for sub_orders in grouped_slice(list(orders)):
-            cursor.execute(*table.select(
-                    table.request, table.request_line,
-                    where=table.request.in_(list(sub_orders))))
-            for order, line in cursor:
-                suffix = (line or '').rpartition('-')[2]
-                number = (
-                    int(suffix)
-                    if suffix.isdecimal() and len(suffix) < 10 else 0)
-                last[order] = max(last.get(order, 0), number)
-        return last
 
     @classmethod
     def write(cls, *args):
@@ -373,7 +247,16 @@ class ImagingRequest(GuardedWorkflow, ModelSQL, GuardedView):
             cls._check_identity(requests, values)
             if Transaction().check_access:
                 cls._check_open(requests, values)
+                if any(cls._changes(requests, values, {'cancel_reason'})):
+                    cls._refuse_reason()
         super().write(*args)
+
+    @classmethod
+    def _refuse_reason(cls):
+        "Who cancels says why, and nobody else"
+        raise TransitionError(gettext(
+                'health_imaging.msg_state_by_button',
+                **cls.__names__('cancel_reason')))
 
     @classmethod
     def _check_identity(cls, requests, values):
@@ -396,13 +279,13 @@ class ImagingRequest(GuardedWorkflow, ModelSQL, GuardedView):
                     **cls.__names__(name, request)))
 
     @staticmethod
-    def _changes(requests, values, names, states):
-        "Yield the requests in the states with the fields that change"
+    def _changes(requests, values, names, states=None):
+        "Yield the requests, in the states if given, with what changes"
         names = names & values.keys()
         if not names:
             return
         for request in requests:
-            if request.state not in states:
+            if states and request.state not in states:
                 continue
             for name in sorted(names):
                 current = getattr(request, name)
@@ -426,8 +309,6 @@ class ImagingRequest(GuardedWorkflow, ModelSQL, GuardedView):
             cls.check_dates(requests)
         if changed('scheduled_date'):
             cls.check_schedule(requests)
-        if changed('request', 'patient'):
-            cls.check_orders(requests)
 
     @classmethod
     def check_tests(cls, requests):
@@ -480,18 +361,6 @@ class ImagingRequest(GuardedWorkflow, ModelSQL, GuardedView):
                         request=request.rec_name,
                         scheduled=cls.__names__('scheduled_date')['field'],
                         date=cls.__names__('date')['field']))
-
-    @classmethod
-    def check_orders(cls, requests):
-        "An accession number is for one patient"
-        patients = {}
-        for orders in grouped_slice(list({r.request for r in requests})):
-            for line in cls.search([('request', 'in', list(orders))]):
-                patient = patients.setdefault(line.request, line.patient)
-                if line.patient != patient:
-                    raise OrderNumberError(gettext(
-                            'health_imaging.msg_order_patient',
-                            order=line.request))
 
     @classmethod
     def copy(cls, requests, default=None):
@@ -592,36 +461,3 @@ class ImagingRequest(GuardedWorkflow, ModelSQL, GuardedView):
             requested_test=self.requested_test,
             institution=self.institution,
             doctor=get_health_professional(required=False) or self.doctor)
-
-
-class CancelRequestStart(ModelView):
-    "Cancel Imaging Requests"
-    __name__ = 'gnuhealth.imaging.test.request.cancel.start'
-
-    reason = fields.Text("Reason", required=True)
-
-
-class CancelRequest(GuardedWizard):
-    "Cancel Imaging Requests"
-    __name__ = 'gnuhealth.imaging.test.request.cancel'
-
-    start = StateView(
-        'gnuhealth.imaging.test.request.cancel.start',
-        'health_imaging.imaging_request_cancel_start_form', [
-            Button("Back", 'end', 'tryton-back'),
-            Button("Cancel requests", 'cancel', 'tryton-ok', default=True),
-            ])
-    cancel = StateTransition()
-
-    def transition_cancel(self):
-        requests = [
-            r for r in self.records if r.state in {'draft', 'requested'}]
-        if not requests:
-            raise NotOpenError(gettext(
-                    'health_imaging.msg_not_open',
-                    request=self.record.rec_name))
-        self.model.write(requests, {
-                'cancel_reason': getattr(self.start, 'reason', None),
-                })
-        self.model.cancel(requests)
-        return 'end'

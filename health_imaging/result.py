@@ -16,10 +16,11 @@ from . import upgrade
 from .access import GuardedView, GuardedWizard, check_rights
 from .catalogue import search_any_of
 from .configuration import next_numbers
+from .dates import age_at, now
 from .exceptions import (
     ReadError, ResultDeleteError, ResultPatientError, ResultSignedError,
     SignatureError, TransitionError)
-from .request import age_at, now
+from .flags import wanted_values
 from .workflow import GuardedWorkflow
 
 _not_signed = {
@@ -218,11 +219,7 @@ class ImagingResult(GuardedWorkflow, ModelSQL, GuardedView):
 
     @classmethod
     def search_unread(cls, name, clause):
-        _, operator, operand = clause
-        values = operand if operator.endswith('in') else [operand]
-        wanted = {bool(v) for v in values}
-        if operator in {'!=', 'not in'}:
-            wanted = {True, False} - wanted
+        wanted = wanted_values(clause)
         domain = ['OR', ('id', '=', None)]
         if True in wanted:
             domain.append([
@@ -286,6 +283,8 @@ class ImagingResult(GuardedWorkflow, ModelSQL, GuardedView):
         for results, values in zip(actions, actions):
             check_rights(cls, results, 'write')
             cls._check_button_fields(values.keys())
+            if 'number' in values:
+                cls._check_number(results, values['number'])
             if 'request' in values:
                 cls._check_request(results, values['request'])
             if (values.get('state', 'signed') == 'signed'
@@ -312,6 +311,15 @@ class ImagingResult(GuardedWorkflow, ModelSQL, GuardedView):
             raise TransitionError(gettext(
                     'health_imaging.msg_state_by_button',
                     **cls.__names__(min(by_button))))
+
+    @classmethod
+    def _check_number(cls, results, number):
+        "What was printed and sent is found by its number"
+        if Transaction().check_access and any(
+                r.number and r.number != number for r in results):
+            raise TransitionError(gettext(
+                    'health_imaging.msg_number_fixed',
+                    **cls.__names__('number')))
 
     @classmethod
     def _check_request(cls, results, id_):

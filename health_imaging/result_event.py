@@ -11,7 +11,7 @@ from trytond.wizard import Button, StateTransition, StateView
 from .access import GuardedWizard, check_rights
 from .exceptions import (
     EventFixedError, EventTextError, NotSignedError, SignatureError)
-from .request import now
+from .dates import now
 
 _reopening = {
     'invisible': Eval('kind') != 'reopening',

@@ -5,11 +5,15 @@
 Each step runs before the model's table is updated, since Tryton would fill
 a new column of old rows with the default of new ones.
 """
+from xml.etree import ElementTree
+
 from sql import Literal, Null
+from sql.aggregate import Max
 
 from trytond import backend
 from trytond.config import config
 from trytond.pool import Pool
+from trytond.tools import file_open
 from trytond.transaction import Transaction
 
 
@@ -154,6 +158,7 @@ def from_5_0(Model, module):
     _grant_own_groups()
     _forget_demo_password()
     _hand_over_test_types()
+    _add_test_types()
 
 
 def _grant_own_groups():
@@ -185,6 +190,44 @@ def _hand_over_test_types():
             columns=[data.noupdate], values=[True],
             where=(data.module == 'health_imaging')
             & (data.model == 'gnuhealth.imaging.test.type')))
+
+
+def _add_test_types():
+    """Add the shipped test types with codes that the hospital does not have
+
+    As test types are the hospital's, updates leave them alone.
+    """
+    pool = Pool()
+    Type = pool.get('gnuhealth.imaging.test.type')
+    table = Type.__table__()
+    data = pool.get('ir.model.data').__table__()
+    cursor = Transaction().connection.cursor()
+    cursor.execute(*table.select(table.code))
+    codes = {code for code, in cursor}
+    for fs_id, values in _shipped_test_types():
+        if values['code'] in codes or _record('health_imaging', fs_id):
+            continue
+        cursor.execute(*table.insert(
+                [table.code, table.name, table.active],
+                [[values['code'], values['name'], True]]))
+        cursor.execute(*table.select(
+                Max(table.id), where=table.code == values['code']))
+        id_, = cursor.fetchone()
+        cursor.execute(*data.insert(
+                [data.fs_id, data.module, data.model, data.db_id,
+                    data.noupdate],
+                [[fs_id, 'health_imaging', Type.__name__, id_, True]]))
+
+
+def _shipped_test_types():
+    "Yield the XML id and the values of each"
+    with file_open('health_imaging/catalogue.xml', mode='rb') as file:
+        root = ElementTree.parse(file).getroot()
+    for record in root.iter('record'):
+        if record.get('model') == 'gnuhealth.imaging.test.type':
+            yield record.get('id'), {
+                field.get('name'): field.text
+                for field in record.iter('field')}
 
 
 def _record(module, fs_id):

@@ -5,6 +5,8 @@ import datetime as dt
 from trytond.i18n import gettext
 from trytond.model import DeactivableMixin, ModelSQL, Unique, fields
 from trytond.modules.health_imaging.access import GuardedView
+from trytond.modules.health_imaging.dates import now
+from trytond.modules.health_imaging.flags import wanted_values
 from trytond.pool import Pool
 from trytond.pyson import Eval, If
 from trytond.transaction import (
@@ -15,11 +17,6 @@ from .exceptions import HostError, HostLateError
 MAX_NAME = 64
 # Whoever may read requests may name a host
 MAX_HOSTS = 100
-
-
-def now():
-    return dt.datetime.now(dt.timezone.utc).replace(
-        tzinfo=None, microsecond=0)
 
 
 class WorklistHost(DeactivableMixin, ModelSQL, GuardedView):
@@ -69,18 +66,18 @@ class WorklistHost(DeactivableMixin, ModelSQL, GuardedView):
 
     @classmethod
     def search_late(cls, name, clause):
-        _, operator, value = clause
-        late = [
-            ('active', '=', True),
-            ('last_fetch', '<', cls._late_before()),
-            ]
-        if (operator == '=') == bool(value):
-            return late
-        return ['OR',
-            ('active', '=', False),
-            ('last_fetch', '=', None),
-            ('last_fetch', '>=', cls._late_before()),
-            ]
+        limit = cls._late_before()
+        domain = ['OR', ('id', '=', None)]
+        wanted = wanted_values(clause)
+        if True in wanted:
+            domain.append([('active', '=', True), ('last_fetch', '<', limit)])
+        if False in wanted:
+            domain.append(['OR',
+                    ('active', '=', False),
+                    ('last_fetch', '=', None),
+                    ('last_fetch', '>=', limit),
+                    ])
+        return domain
 
     @fields.depends('late', 'failed')
     def on_change_notify(self):

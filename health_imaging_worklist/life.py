@@ -4,17 +4,18 @@
 import datetime as dt
 
 from trytond.model import Index, ModelSQL, ModelView, fields
+from trytond.modules.health_imaging.dates import now
 from trytond.pool import Pool, PoolMeta
 from trytond.tools import grouped_slice
 from trytond.transaction import Transaction, without_check_access
 
 from .attributes import local, time_zone
-from .host import now
 
 REASONS = [
     ('person', "By hand"),
     ('request', "With the request"),
     ('study', "The study arrived"),
+    ('result', "The result was reported"),
     ('expired', "Expired"),
     ('scheduled', "Scheduled anew"),
     ]
@@ -144,11 +145,11 @@ class ImagingRequest(metaclass=PoolMeta):
             cls.write(requests, {'worklist_status': status})
 
     @classmethod
-    def finish_worklist(cls, requests):
-        "Take those whose study arrived from the worklist"
+    def finish_worklist(cls, requests, reason='study'):
+        "Take those whose study was done from the worklist"
         cls._set_worklist_status(
             [r for r in requests if r.worklist_status == 'todo'],
-            'done', 'study')
+            'done', reason)
 
     @classmethod
     def expire_worklist(cls):

@@ -1,8 +1,9 @@
 # SPDX-FileCopyrightText: The GNU Health imaging suite contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-from trytond.model import Index, fields
-from trytond.pool import PoolMeta
+from trytond.model import Index, ModelView, Workflow, fields
+from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Eval
+from trytond.transaction import without_check_access
 
 
 class ImagingResult(metaclass=PoolMeta):
@@ -26,3 +27,25 @@ class ImagingResult(metaclass=PoolMeta):
         default = default.copy() if default is not None else {}
         default.setdefault('merge_id')
         return super().copy(results, default=default)
+
+    @classmethod
+    @ModelView.button
+    @Workflow.transition('reported')
+    def report(cls, results):
+        super().report(results)
+        cls._finish_worklist(results)
+
+    @classmethod
+    @ModelView.button
+    @Workflow.transition('signed')
+    def sign(cls, results):
+        super().sign(results)
+        cls._finish_worklist(results)
+
+    @classmethod
+    @without_check_access
+    def _finish_worklist(cls, results):
+        "What is reported was done, also where no study arrives in a PACS"
+        Request = Pool().get('gnuhealth.imaging.test.request')
+        Request.finish_worklist(Request.browse(
+                {r.request.id for r in results if r.request}), 'result')

@@ -5,7 +5,7 @@ import datetime as dt
 from trytond.i18n import gettext
 from trytond.model import Index, ModelSQL, ModelView, fields
 from trytond.model.exceptions import AccessError
-from trytond.modules.health_imaging.request import now
+from trytond.modules.health_imaging.dates import now
 from trytond.pool import Pool
 from trytond.pyson import Eval
 from trytond.report import Report

@@ -12,7 +12,7 @@ from sql.conditionals import Coalesce
 from trytond.config import config
 from trytond.i18n import gettext
 from trytond.model import fields
-from trytond.modules.health_imaging.request import now
+from trytond.modules.health_imaging.dates import now
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Eval, If
 from trytond.transaction import Transaction

@@ -6,7 +6,7 @@ from sql import Null
 from trytond.i18n import gettext
 from trytond.model import Index, ModelView, fields
 from trytond.modules.health_imaging.access import check_rights
-from trytond.modules.health_imaging.request import now
+from trytond.modules.health_imaging.dates import now
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Bool, Eval
 from trytond.transaction import (

@@ -13,7 +13,7 @@ from trytond.config import config
 from trytond.i18n import gettext
 from trytond.model import DeactivableMixin, ModelSQL, ModelView, Unique, fields
 from trytond.modules.health_imaging.access import GuardedView, check_rights
-from trytond.modules.health_imaging.request import now
+from trytond.modules.health_imaging.dates import now
 from trytond.modules.health_imaging.upgrade import health_imaging_first
 from trytond.pool import Pool
 from trytond.pyson import Eval
@@ -294,11 +294,11 @@ class OrthancServer(DeactivableMixin, ModelSQL, GuardedView):
         Cursor = Pool().get('gnuhealth.orthanc.sync.cursor')
         server = cls.__table__()
         cursor = Cursor.__table__()
-        _, operator, value = clause
-        Operator = fields.SQL_OPERATORS[operator]
+        where = Cursor.change_seq.convert_domain(
+            ('change_seq', *clause[1:]), {None: (cursor, None)}, Cursor)
         query = server.join(
             cursor, 'LEFT', condition=cursor.server == server.id).select(
-            server.id, where=Operator(cursor.change_seq, value))
+            server.id, where=where)
         return [('id', 'in', query)]
 
     @classmethod

@@ -224,6 +224,7 @@ class UploadDone(ModelView):
 class Upload(TargetWizard):
     "Upload DICOM Files"
     __name__ = 'gnuhealth.imaging_orthanc.upload_image_data'
+    on_records = False
 
     start = StateView(
         'gnuhealth.imaging_orthanc.upload_image_data.start',

@@ -767,3 +767,31 @@ def test_dropped_attributes(host, orthanc_tools):
             'RequestedProcedurePriority', 'ScheduledProcedureStepLocation']:
         assert keyword in summary.dropped
     assert 'PatientName' not in summary.dropped
+
+
+def test_server_of_the_same_database_name(tmp_path):
+    "The worklists of two servers do not fill one folder by mistake"
+    (tmp_path / '1.wl').write_bytes(b'')
+
+    def folder(server, **options):
+        return _folder.Folder(str(tmp_path), 'health', server, **options)
+
+    first = folder('gnuhealth1:8000')
+    first.load()
+    first.announce({'1.wl': _folder.Entry(1, '1', 'd', first._stamp('1.wl'))})
+    first.memory['more'] = 1
+    first.save()
+    second = folder('gnuhealth2:8000')
+    with pytest.raises(_folder.OtherServer) as caught:
+        second.load()
+    assert 'gnuhealth1:8000' in str(caught.value)
+    assert '--server-renamed' in str(caught.value)
+    moved = folder('gnuhealth2:8000', renamed=True)
+    moved.load()
+    assert list(moved.files) == ['1.wl'] and moved.memory == {'more': 1}
+    moved.save()
+    second = folder('gnuhealth2:8000')
+    second.load()
+    assert list(second.files) == ['1.wl']
+    with pytest.raises(_folder.OtherServer):
+        folder('gnuhealth1:8000').load()

@@ -213,6 +213,27 @@ def test_types(upgraded):
         transaction.rollback()
 
 
+def test_new_types(upgraded, database):
+    "The hospital gets the types that it lacks, once, and keeps its own"
+    from trytond.transaction import inactive_records
+    Type, ModelData = get('gnuhealth.imaging.test.type'), get('ir.model.data')
+    with inactive_records():
+        types = Type.search([])
+    codes = [t.code for t in types]
+    before = upgraded.before[Type.__name__]
+    assert {'DX', 'CR', 'MG', 'XR', 'CT', 'MR', 'US'} <= set(codes)
+    new = [t for t in types if str(t.id) not in before]
+    assert len(new) > 5
+    assert not {t.code for t in new} & {
+        row['code'] for row in before.values()}
+    assert len({t.code for t in new}) == len(new)
+    assert all(t.active and t.name for t in new)
+    assert {data.db_id for data in ModelData.search([
+                ('module', '=', 'health_imaging'),
+                ('model', '=', Type.__name__),
+                ('noupdate', '=', True)])} >= {t.id for t in new}
+
+
 def test_requests(upgraded):
     "A request that said nothing of urgency is not urgent"
     assert {

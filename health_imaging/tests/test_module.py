@@ -10,7 +10,8 @@ from trytond.modules.health_imaging.exceptions import (
     TransitionError)
 from trytond.pool import Pool
 from trytond.tests.test_tryton import ModuleTestCase, with_transaction
-from trytond.transaction import Transaction
+from trytond.transaction import (
+    Transaction, check_access, without_check_access)
 
 from .tools import (
     IMAGING, PNG, Hospital, create_patient, create_professional, create_user)
@@ -139,7 +140,10 @@ class HealthImagingTestCase(Hospital, ModuleTestCase):
         with self.assertRaises(RequestDeleteError):
             Request.delete([request])
 
-        Request.write([request], {'cancel_reason': "Patient left"})
+        with check_access(), self.assertRaises(TransitionError):
+            Request.write([request], {'cancel_reason': "Patient left"})
+        with without_check_access():
+            Request.write([request], {'cancel_reason': "Patient left"})
         Request.cancel([request])
         self.assertEqual(request.state, 'cancelled')
         with self.assertRaises(NotRequestedError):

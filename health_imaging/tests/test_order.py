@@ -5,15 +5,16 @@ import unittest
 
 import pytz
 
+from trytond.modules.health_imaging.dates import day_bounds, now
 from trytond.modules.health_imaging.exceptions import (
     DeceasedPatientWarning, InactivePatientError, InactiveTestError,
-    ModalityWarning, NotOpenError, OrderNumberError, ScheduleError)
+    ModalityWarning, NotOpenError, OrderLineError, OrderNumberError,
+    ScheduleError)
 from trytond.modules.health_imaging.modality import DEFINED_TERMS
-from trytond.modules.health_imaging.request import day_bounds, now
 from trytond.pool import Pool
 from trytond.tests.test_tryton import (
     activate_module, drop_db, with_transaction)
-from trytond.transaction import Transaction
+from trytond.transaction import Transaction, without_check_access
 
 from .tools import (
     DOCTOR, FRONT_DESK, IMAGING, Hospital, create_patient,
@@ -139,6 +140,55 @@ class OrderTestCase(Hospital, unittest.TestCase):
         self.assertEqual(len(self.Request.create(lines)), 2)
 
     @with_transaction()
+    def test_lines_are_unique(self):
+        "A line of an order is for one request; old ones may have none"
+        self.hospital()
+        first, second = (self.request() for _ in range(2))
+        with self.assertRaises(OrderLineError) as cm:
+            self.request(
+                request=first.request, request_line=first.request_line)
+        self.assertIn(first.request_line, cm.exception.message)
+        with self.assertRaises(OrderLineError):
+            self.Request.write([second], {
+                    'request': first.request,
+                    'request_line': first.request_line})
+        added = self.request(request=first.request)
+        self.assertEqual(added.request_line, f'{first.request}-02')
+        # as older databases have it
+        table = self.Request.__table__()
+        cursor = Transaction().connection.cursor()
+        for line in [None, '1']:
+            cursor.execute(*table.update(
+                    columns=[table.request_line], values=[line],
+                    where=table.request == first.request))
+            first, added = self.Request.browse([first, added])
+            self.Request.write([added], {'urgent': True})
+            self.Request.requested([first])
+        self.assertEqual(
+            self.request(request=first.request).request_line,
+            f'{first.request}-01')
+
+    def test_days_of_two_midnights(self):
+        "A day holds all its hours where clocks change at midnight"
+        for name, day, hours in [
+                ('America/Havana', dt.date(2026, 11, 1), 25),
+                ('America/Havana', dt.date(2026, 3, 8), 23),
+                ('America/Havana', dt.date(2026, 3, 7), 24),
+                ('America/Asuncion', dt.date(2023, 10, 1), 23),
+                ('Africa/Cairo', dt.date(2026, 4, 24), 23),
+                ('Europe/Madrid', dt.date(2026, 10, 25), 25),
+                ('Pacific/Apia', dt.date(2011, 12, 29), 24),
+                ]:
+            with self.subTest(zone=name, day=day):
+                zone = pytz.timezone(name)
+                start, end = day_bounds(day, zone)
+                self.assertEqual(end - start, dt.timedelta(hours=hours))
+                for moment in [start, end - dt.timedelta(seconds=1)]:
+                    self.assertEqual(
+                        pytz.utc.localize(moment).astimezone(zone).date(),
+                        day)
+
+    @with_transaction()
     def test_cancel_nothing(self):
         Cancel = Pool().get(
             'gnuhealth.imaging.test.request.cancel', type='wizard')
@@ -171,8 +221,10 @@ class OrderTestCase(Hospital, unittest.TestCase):
                 [r.state for r in self.Request.browse(requests)],
                 ['requested'] * 3 + ['draft'] * 2)
             session_id, _, _ = Cancel.create()
-            Cancel.execute(
-                session_id, {'start': {'reason': "Strike"}}, 'cancel')
+            with without_check_access():
+                # as by RPC
+                Cancel.execute(
+                    session_id, {'start': {'reason': "Strike"}}, 'cancel')
         self.assertEqual(
             {(r.state, r.cancel_reason)
                 for r in self.Request.browse(requests)},

@@ -12,12 +12,14 @@ from trytond.model.modelsql import ForeignKeyError
 from trytond.modules.health_imaging import attachment
 from trytond.modules.health_imaging.exceptions import (
     EventFixedError, EventTextError, NotOpenError, NotRequestedError,
-    NotSignedError, ReadError, ResultSignedError, SignatureError, TransitionError)
-from trytond.modules.health_imaging.request import now
+    NotSignedError, ReadError, ResultSignedError, SignatureError,
+    TransitionError)
+from trytond.modules.health_imaging.dates import now
 from trytond.pool import Pool
 from trytond.tests.test_tryton import (
     activate_module, drop_db, with_transaction)
-from trytond.transaction import Transaction, check_access
+from trytond.transaction import (
+    Transaction, check_access, without_check_access)
 
 from .test_pictures import encode
 from .tools import (
@@ -76,6 +78,16 @@ class ResultTestCase(Hospital, unittest.TestCase):
         self.assertEqual(Result(result.id).request, request)
 
     @with_transaction()
+    def test_number_stays(self):
+        "A result keeps the number that it was printed with"
+        Result = Pool().get('gnuhealth.imaging.test.result')
+        self.hospital()
+        result = self.result()
+        Result.write([result], {'number': result.number})
+        with check_access(), self.assertRaises(TransitionError):
+            Result.write([result], {'number': "other"})
+
+    @with_transaction()
     def test_nothing_requested(self):
         "There is no result of a draft, and none is lost with its request"
         pool = Pool()
@@ -94,7 +106,8 @@ class ResultTestCase(Hospital, unittest.TestCase):
                 Result.write([loose], {'request': draft.id})
             Request.requested([Request(draft.id)])
             Result.write([loose], {'request': draft.id})
-            Request.write([Request(draft.id)], {'cancel_reason': "Mistake"})
+            with without_check_access():
+                Request.write([Request(draft.id)], {'cancel_reason': "No"})
             with self.assertRaises(NotOpenError):
                 Request.cancel([Request(draft.id)])
         # as older databases have it

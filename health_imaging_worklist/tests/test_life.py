@@ -116,6 +116,28 @@ class LifeTestCase(WorklistMixin, unittest.TestCase):
             ('worklist_status', "Todo", "Done", 'study'))
 
     @with_transaction()
+    def test_result(self):
+        "A report ends the item where no study arrives; a draft does not"
+        pool = Pool()
+        Request = pool.get('gnuhealth.imaging.test.request')
+        Result = pool.get('gnuhealth.imaging.test.result')
+        self.hospital()
+        requests = [self.request() for _ in range(2)]
+        results = Request.create_results(requests)
+        self.assertEqual(self.published(), [])
+        for button, result in zip([Result.report, Result.sign], results):
+            request = Request(result.request.id)
+            self.assertEqual(request.worklist_status, 'todo')
+            button([result])
+            request = Request(request.id)
+            self.assertEqual(self.log(request)[-1],
+                ('worklist_status', "Todo", "Done", 'result'))
+            entries = len(request.worklist_log)
+        Result.sign(results[:1])
+        self.assertEqual(
+            len(Request(results[0].request.id).worklist_log), entries)
+
+    @with_transaction()
     def test_rescheduled(self):
         "The item moves with the date"
         Request = Pool().get('gnuhealth.imaging.test.request')

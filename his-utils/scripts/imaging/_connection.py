@@ -42,6 +42,10 @@ password:
 """ % ('\n    '.join(CONFIG_FILES), CREDENTIAL)
 
 
+# Bytes of one answer: a batch of worklist items takes some megabytes
+MAX_ANSWER = 256 * 1024 * 1024
+
+
 class UsageError(Exception):
     """The arguments or the configuration do not say what is needed."""
 
@@ -175,6 +179,58 @@ def read_password(args):
     raise UsageError('no password: use --password-file')
 
 
+class AnswerTooLarge(xmlrpc.client.Error):
+    """More than any answer of GNU Health takes."""
+
+
+class _Answer:
+    """An answer of bounded size, which nobody unpacks."""
+
+    def __init__(self, response):
+        self._response = response
+        self._left = MAX_ANSWER
+
+    def read(self, size):
+        data = self._response.read(size)
+        self._left -= len(data)
+        if self._left < 0:
+            self._response.close()
+            raise AnswerTooLarge
+        return data
+
+    def close(self):
+        self._response.close()
+
+
+class _Bounded:
+    """A transport of XML-RPC that reads no endless answers.
+
+    Parameters
+    ----------
+    headers : list
+        What to send with each request; it may grow.
+    """
+    accept_gzip_encoding = False
+
+    def __init__(self, headers, **options):
+        super().__init__(use_builtin_types=True, **options)
+        self._shared = headers
+
+    def send_headers(self, connection, headers):
+        super().send_headers(connection, headers + self._shared)
+
+    def parse_response(self, response):
+        return super().parse_response(_Answer(response))
+
+
+class _HTTP(_Bounded, xmlrpc.client.Transport):
+    pass
+
+
+class _HTTPS(_Bounded, xmlrpc.client.SafeTransport):
+    pass
+
+
 class Connection:
     """A session with GNU Health: one log-in for many calls.
 
@@ -204,15 +260,17 @@ class Connection:
             'https' if args.https else 'http',
             '[%s]' % args.host if ':' in args.host else args.host,
             args.port, urllib.parse.quote(args.database, safe=''))
-        options = {}
+        headers = []
+        transport = _HTTP(headers)
         if args.https:
-            options['context'] = ssl.create_default_context(
-                cafile=args.ca_file)
+            transport = _HTTPS(headers, context=ssl.create_default_context(
+                    cafile=args.ca_file))
         self.logins += 1
         with contextlib.ExitStack() as stack:
             self._config = stack.enter_context(
                 proteus_config.set_xmlrpc_session(
-                    url, args.user, self._password, **options))
+                    url, args.user, self._password,
+                    headers=headers, transport=transport))
             self._log_out = stack.pop_all()
 
     def call(self, model, method, *arguments):
@@ -260,6 +318,9 @@ def explain(error):
             lines = str(error.faultString).splitlines()[:1]
             return 'GNU Health refuses: %s' % ''.join(lines)[:200]
         return 'GNU Health reports an error: see its log'
+    if isinstance(error, AnswerTooLarge):
+        return 'the answer is larger than any of GNU Health (%d MB)' % (
+            MAX_ANSWER // 1024 ** 2)
     if isinstance(error, (xmlrpc.client.Error, ExpatError)):
         return 'this is no answer of GNU Health'
     return 'no connection to GNU Health: %s' % (

@@ -23,6 +23,10 @@ class FolderError(Exception):
     """The folder cannot be read or written."""
 
 
+class OtherServer(FolderError):
+    """The folder belongs to a database of the same name elsewhere."""
+
+
 class Locked(FolderError):
     """Another instance works on the folder."""
 
@@ -62,6 +66,10 @@ class Folder:
     path : str
     source : str
         Tells the database: two databases may share a folder.
+    server : str, optional
+        Tells the server: databases of the same name on two servers may not.
+    renamed : bool
+        Whether the server of the folder has got this name.
 
     Attributes
     ----------
@@ -76,8 +84,11 @@ class Folder:
         killed run was writing.
     """
 
-    def __init__(self, path, source):
+    def __init__(self, path, source, server='', renamed=False):
         self.path = path
+        self._source = source
+        self._server = server
+        self._renamed = renamed
         self.tag = _checksum(source)[:8]
         self._prefix = '%s%s-' % (HIDDEN, self.tag)
         self._memory_path = self._path(self._prefix + 'memory')
@@ -121,6 +132,7 @@ class Folder:
             if checksum != _checksum(content):
                 raise ValueError
             memory = json.loads(content)
+            server = memory.pop('server', self._server)
             files = {
                 name: Entry(*values)
                 for name, values in memory.pop('files').items()
@@ -132,6 +144,12 @@ class Folder:
                 '%s is not readable: everything is fetched anew; files that '
                 'are on the worklist no more stay', self._memory_path)
             return
+        if server != self._server and not self._renamed:
+            raise OtherServer(
+                '%s holds the worklist of the database %s of %s, not of %s: '
+                'give each server a folder of its own, or use '
+                '--server-renamed if it is the same one' % (
+                    self.path, self._source, server, self._server))
         self.memory = memory
         for name, entry in files.items():
             stamp = self._stamp(name)
@@ -145,6 +163,7 @@ class Folder:
         """Write the memory."""
         content = json.dumps({
                 **self.memory,
+                'server': self._server,
                 'files': {
                     name: [
                         getattr(entry, slot) for slot in Entry.__slots__]

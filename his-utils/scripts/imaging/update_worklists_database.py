@@ -98,6 +98,10 @@ def parse_args(argv=None):
         '--host-name', metavar='NAME', default=socket.gethostname(),
         help='name under which GNU Health lists this host (default: '
         '%(default)s)')
+    folder.add_argument(
+        '--server-renamed', action='store_true',
+        help='go on with the folder though it was filled from a server of '
+        'another name or port')
     run = parser.add_argument_group('run')
     run.add_argument(
         '-s', '--watch', '--seconds', type=_seconds, metavar='SECONDS',
@@ -162,7 +166,9 @@ class Program:
     def __init__(self, args, password, stop):
         self.args = args
         self.stop = stop
-        self.folder = _folder.Folder(args.folder, args.database)
+        self.folder = _folder.Folder(
+            args.folder, args.database,
+            '%s:%d' % (args.host.lower(), args.port), args.server_renamed)
         self.connection = _connection.Connection(args, password)
         self.feed = _feed.Feed(
             self.connection, args.host_name, done=args.done)
