@@ -66,6 +66,8 @@ _LINE = re.compile(
     r'[ \t]*\([ \t]*(?P<group>[0-9A-Fa-f]{4})[ \t]*,'
     r'[ \t]*(?P<element>[0-9A-Fa-f]{4})[ \t]*\)[ \t]*'
     r'(?:(?P<vr>[A-Z]{2}|na|\?\?)(?![\w]))?[ \t]*(?P<value>.*)')
+# What might be the name of a file to dump2dcm: the hosts refuse the same
+_FILE = re.compile(r'(?:^|\s)=')
 _TAG = re.compile(r'\(?([0-9A-Fa-f]{4}),?([0-9A-Fa-f]{4})\)?')
 _ITEM, _ITEM_END, _SEQUENCE_END = (
     Tag(0xfffe, 0xe000), Tag(0xfffe, 0xe00d), Tag(0xfffe, 0xe0dd))
@@ -226,6 +228,8 @@ def _dump_value(number, vr, text):
         if vr != 'UI' or text[1:] not in _UIDS:
             raise DatasetError(number, 'value', text)
         return str(_UIDS[text[1:]])
+    if vr != 'UI' and _FILE.search(text.split('[')[0]):
+        raise DatasetError(number, 'value', text)
     return text
 
 

@@ -504,3 +504,19 @@ def test_killed(folder, tmp_path):
         for item in worklist.items:
             assert f"[{names[item['uid']].rstrip('^')}" in item['text'] or (
                 f"\"{names[item['uid']].rstrip('^')}" in item['text'])
+
+
+def test_endless_answer(server, folder, monkeypatch):
+    "What is larger than any answer is not read to its end"
+    monkeypatch.setattr(_connection, 'MAX_ANSWER', 100_000)
+    args = script.parse_args([
+            '-H', '127.0.0.1', '-p', str(server.port), '-d', 'health',
+            '-w', str(folder)])
+    answer = server._answer
+    with _connection.Connection(args, PASSWORD) as connection:
+        body = b'<?xml version="1.0"?>' + b' ' * 10_000_000
+        monkeypatch.setattr(server, '_answer', lambda *_: (200, body))
+        with pytest.raises(_connection.AnswerTooLarge) as caught:
+            connection.call('res.user', 'read', [1])
+        assert 'larger' in _connection.explain(caught.value)
+        monkeypatch.setattr(server, '_answer', answer)

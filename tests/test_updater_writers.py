@@ -4,14 +4,20 @@
 wlmscpfs: what they answer is what the item says, whatever it says."""
 import json
 import re
+import subprocess
 
 import pytest
 from pacs_host import make_item, with_version
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pynetdicom import AE
 from pynetdicom.sop_class import ModalityWorklistInformationFind
 from test_updater import Host, orthanc_tools  # noqa: F401
 from test_updater_process import wlmscpfs
+
+import _writers
+from trytond.modules.health_imaging_worklist.dataset import (
+    DatasetError, parse_dump)
 
 from demo.process import LOOPBACK, free_port
 from demo.services import Orthanc
@@ -146,3 +152,22 @@ def test_answers(published, tmp_path):
                     # Orthanc leaves an empty number out
                     if said.get(k, '') != v}
                 assert not missing, (server[1], uid)
+
+
+@pytest.mark.parametrize('value', [
+        'a=b', 'b=', '=b', 'a =b', 'a = b', 'a [b]', 'a [=b]', 'a#=b',
+        '[=b]', 'a==b', '(=b)', 'a"b'])
+def test_bare_values(value, tmp_path):
+    "What GNU Health's check lets pass is written, as dump2dcm reads it"
+    text = f'(0008,0070) LO {value}'
+    try:
+        dataset, _ = parse_dump(text)
+    except DatasetError:
+        assert _writers._is_binary(text)
+        return
+    assert not _writers._is_binary(text)
+    (tmp_path / 'dump').write_text(text)
+    subprocess.run(
+        ['dump2dcm', '-q', tmp_path / 'dump', tmp_path / 'file'], check=True)
+    assert dcmread(tmp_path / 'file', force=True).Manufacturer == (
+        dataset.Manufacturer)

@@ -146,6 +146,12 @@ def _is_loopback(host):
         for address in found)
 
 
+def address(args):
+    """Return what tells the server from others, however it is reached."""
+    host = 'localhost' if _is_loopback(args.host) else args.host.lower()
+    return '%s:%d' % (host, args.port)
+
+
 def read_password(args):
     """Return the password, see EPILOG for its sources."""
     if args.password is not None:

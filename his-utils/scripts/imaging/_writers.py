@@ -36,6 +36,8 @@ _BRACKETS = re.compile(r'([^\[\n]*\[)(.*)(\][^\]\n]*)')
 _LINE = re.compile(
     r'\s*\(\s*(?P<group>[0-9A-Fa-f]{4})\s*,\s*(?P<element>[0-9A-Fa-f]{4})'
     r'\s*\)\s*(?:(?P<vr>[A-Z]{2}|na|\?\?)(?!\w))?\s*(?P<value>.*)')
+# What might be the name of a file; GNU Health's check refuses the same
+_FILE = re.compile(r'(?:^|\s)=')
 _BINARY_VR = {'OB', 'OD', 'OF', 'OL', 'OV', 'OW', 'UN'}
 # The replacement of a character that pydicom cannot encode
 _LOSS = 'Failed to encode value'
@@ -144,7 +146,7 @@ def _is_binary(line):
     match = _LINE.match(line)
     bare = (match['value'] if match else line).split('[')[0].split('#')[0]
     # in UI it is the name of a UID
-    return '=' in bare and _vr(line) != 'UI'
+    return bool(_FILE.search(bare)) and _vr(line) != 'UI'
 
 
 def _environment(lines):

@@ -167,8 +167,8 @@ class Program:
         self.args = args
         self.stop = stop
         self.folder = _folder.Folder(
-            args.folder, args.database,
-            '%s:%d' % (args.host.lower(), args.port), args.server_renamed)
+            args.folder, args.database, _connection.address(args),
+            args.server_renamed)
         self.connection = _connection.Connection(args, password)
         self.feed = _feed.Feed(
             self.connection, args.host_name, done=args.done)
