@@ -97,7 +97,7 @@ class GuardedWizard(Wizard):
         ids = context.get('active_ids') or []
         if not (
                 (not name or cls._is_stored(name))
-                and (id_ is None or _is_id(id_))
+                and (id_ is None or name and _is_id(id_))
                 and isinstance(ids, (list, tuple)) and all(map(_is_id, ids))):
             cls._refuse()
         if name and cls.on_records and name not in (cls._models() or {name}):
@@ -179,9 +179,8 @@ class GuardedWizard(Wizard):
     def _is_complete(cls, data, state_name):
         "Tell whether the page with the button says all that it can"
         return not any(
-            field.required and data.get(name, {}).get(key) is None
-            or key not in data.get(name, {})
+            data.get(name, {}).get(key) is None
             for name, page in cls._pages().items()
             if state_name in {b.state for b in page.buttons}
-            for key, field in Pool().get(page.model_name)._fields.items()
-            if key not in {'id', 'rec_name'})
+            for key in Pool().get(page.model_name)._fields.keys() - {
+                'id', 'rec_name'})

@@ -20,12 +20,14 @@ _OPERATORS = {
     'char': _COMPARE | _LIKE | _ORDER,
     'integer': _COMPARE | _ORDER,
     'many2one': _COMPARE | _LIKE,
+    'selection': _COMPARE | _LIKE,
     }
 _VALUES = {
     'boolean': (bool, int),
     'char': str,
     'integer': (int, float, Decimal),
     'many2one': int,
+    'selection': str,
     }
 
 

@@ -25,7 +25,7 @@ from collections import defaultdict
 
 from sql import Null
 
-from trytond.modules.health_imaging.request import now
+from trytond.modules.health_imaging.dates import now
 from trytond.pool import Pool, PoolMeta
 from trytond.transaction import Transaction
 

@@ -11,7 +11,7 @@ from trytond.model.exceptions import ValidationError
 from trytond.modules.health.core import (
     get_health_professional, get_institution_timezone)
 from trytond.modules.health_imaging.access import GuardedWizard, check_rights
-from trytond.modules.health_imaging.request import is_unlikely, now
+from trytond.modules.health_imaging.dates import is_unlikely, now
 from trytond.pool import Pool
 from trytond.transaction import check_access, without_check_access
 from trytond.wizard import Button, StateTransition, StateView
