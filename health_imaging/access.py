@@ -99,7 +99,7 @@ class GuardedWizard(Wizard):
                 (not name or cls._is_stored(name))
                 and (id_ is None or name and _is_id(id_))
                 and isinstance(ids, (list, tuple)) and all(map(_is_id, ids))):
-            cls._refuse()
+            cls._refuse_call()
         if name and cls.on_records and name not in (cls._models() or {name}):
             cls._refuse_records()
 
@@ -134,7 +134,7 @@ class GuardedWizard(Wizard):
             for n, Model in Pool().iterobject())
 
     @classmethod
-    def _refuse(cls):
+    def _refuse_call(cls):
         raise WizardRecordError(gettext(
                 'health_imaging.msg_wizard_invalid', wizard=cls._title()))
 
@@ -142,7 +142,7 @@ class GuardedWizard(Wizard):
     def execute(cls, session_id, data, state_name):
         cls.check_access()
         if not cls._is_possible(session_id, data, state_name):
-            cls._refuse()
+            cls._refuse_call()
         if state_name != cls.end_state:
             cls._check_records()
         try:
@@ -151,7 +151,7 @@ class GuardedWizard(Wizard):
             if cls._is_complete(data, state_name):
                 raise
             logger.warning("wizard %s: %s", cls.__name__, where(error))
-            cls._refuse()
+            cls._refuse_call()
 
     @classmethod
     def _pages(cls):

@@ -5,7 +5,7 @@ import unittest
 from unittest.mock import patch
 
 from trytond.exceptions import UserError
-from trytond.modules.health_imaging.request import now
+from trytond.modules.health_imaging.dates import now
 from trytond.modules.health_imaging.tests.tools import create_user
 from trytond.modules.health_orthanc.condition import parse_version
 from trytond.pool import Pool
