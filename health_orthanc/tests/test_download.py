@@ -12,7 +12,7 @@ from werkzeug.test import Client
 
 from trytond.exceptions import UserError
 from trytond.model.exceptions import AccessError
-from trytond.modules.health_imaging.request import now
+from trytond.modules.health_imaging.dates import now
 from trytond.modules.health_imaging.tests.tools import create_user
 from trytond.modules.health_orthanc import client, download
 from trytond.pool import Pool
