@@ -126,7 +126,9 @@ class Bench:
 
 
 def report(corpus, results):
-    print(f"\n{corpus.name}: {corpus.studies} studies, {corpus.size} instances")
+    print(
+        f"\n{corpus.name}: {corpus.studies} studies, "
+        f"{corpus.size} instances")
     print(f"{'':16}{'wall s':>9}{'CPU s':>9}{'+MB':>7}{'requests':>10}"
         f"{'SQL':>9}{'upstream':>10}{'floor':>8}")
     floor = results.get('floor')

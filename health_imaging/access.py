@@ -85,7 +85,8 @@ class GuardedWizard(Wizard):
         Action = Pool().get('ir.action.wizard')
         with without_check_access():
             names = {
-                a.name for a in Action.search([('wiz_name', '=', cls.__name__)])}
+                a.name
+                for a in Action.search([('wiz_name', '=', cls.__name__)])}
         return ', '.join(sorted(names) or [cls.__name__])
 
     @classmethod

@@ -20,7 +20,8 @@ from pydicom.valuerep import PersonName
 
 from trytond.modules.health_imaging_worklist.conformance import check
 from trytond.modules.health_imaging_worklist.dataset import parse_dump
-from trytond.modules.health_imaging_worklist.sandbox import Trusted, escape_dump
+from trytond.modules.health_imaging_worklist.sandbox import (
+    Trusted, escape_dump)
 
 from .test_dataset import render
 

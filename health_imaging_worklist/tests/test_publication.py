@@ -217,7 +217,9 @@ class PublicationTestCase(WorklistMixin, unittest.TestCase):
         self.assertIn(str(worse.id), logged.output[0])
         self.assertEqual(
             [(i['id'], [e['code'] for e in i['errors']]) for i in items],
-            [(bad.id, ['multiple', 'text']), (worse.id, ['failed']), (good.id, [])])
+            [
+                (bad.id, ['multiple', 'text']), (worse.id, ['failed']),
+                (good.id, [])])
 
     @with_transaction()
     def test_items_without_control_characters(self):
