@@ -7,11 +7,11 @@ from trytond.pool import Pool
 packages.check(health_imaging)
 
 from . import (  # noqa: E402
-    audit, authorize, condition, connect, delete, download, identity, ir,
-    legacy, link_wizard, linking, matching, notify, ondemand, order_study,
-    party, patient, picture, picture_show, result, routes, series, server,
-    study, study_line, sync, timeline, upload, uploader, uploadpage,
-    uploadroutes, viewer)
+    audit, authorize, carry, condition, connect, delete, download, identity,
+    ir, legacy, link_wizard, linking, matching, notify, ondemand,
+    order_study, party, patient, picture, picture_show, result, routes, series,
+    server, study, study_line, sync, timeline, upload, uploader, uploadpage,
+    uploadroutes, verify, viewer)
 
 __all__ = ['register', 'routes', 'uploadroutes']
 
@@ -23,6 +23,8 @@ def register():
         patient.Patient,
         party.Party,
         legacy.LegacyStudy,
+        carry.LegacyStudy,
+        carry.OrthancPatient,
         study.Study,
         series.Series,
         series.Instance,
@@ -49,6 +51,7 @@ def register():
         matching.Request,
         matching.Patient,
         linking.Study,
+        verify.Study,
         study_line.StudyLine,
         study_line.Study,
         study_line.Result,
@@ -91,6 +94,7 @@ def register():
         delete.Remove,
         link_wizard.Link,
         order_study.OrderStudy,
+        verify.Verify,
         picture_show.AttachPictures,
         picture_show.Picture,
         viewer.OpenViewer,

@@ -35,6 +35,7 @@ class Audit(ModelSQL, ModelView):
             ('unlink', "Unlinked"),
             ('not_ours', "Not Ours"),
             ('ours', "Ours After All"),
+            ('verify', "Verified"),
             ('delete', "Deleted"),
             ('remove', "Removed from GNU Health"),
             ('replace', "New Server Accepted"),

@@ -204,19 +204,29 @@ class Evidence:
     def contradictions(self, study, patient):
         "Return what speaks against the patient, each with both facts"
         result = []
-        owner = self.owner(study)
-        if owner and owner != patient:
+        kinds = self.against(study, patient)
+        if 'puid' in kinds:
             result.append(gettext(
                     'health_orthanc.msg_contradiction_puid',
                     patient_id=study.patient_id or '',
-                    owner=named(owner), patient=named(patient)))
+                    owner=named(self.owner(study)), patient=named(patient)))
+        if 'birth' in kinds:
+            result.append(gettext(
+                    'health_orthanc.msg_contradiction_birth',
+                    study_birth=study.patient_birth_date,
+                    birth=patient.party.dob, patient=named(patient)))
+        return result
+
+    def against(self, study, patient):
+        "Return which kinds of facts speak against the patient"
+        result = []
+        owner = self.owner(study)
+        if owner and owner != patient:
+            result.append('puid')
         party = patient.party
         birth = study.patient_birth_date
         if birth and party.dob and not party.est_dob and party.dob != birth:
-            result.append(gettext(
-                    'health_orthanc.msg_contradiction_birth',
-                    study_birth=birth, birth=party.dob,
-                    patient=named(patient)))
+            result.append('birth')
         return result
 
 

@@ -15,6 +15,7 @@ from trytond.pool import Pool
 from trytond.tools import grouped_slice
 from trytond.transaction import Transaction
 
+from .verify import MARK
 
 # What may hang on a record of any model
 _hanging = ['ir.attachment', 'ir.note', 'ir.email']
@@ -186,6 +187,9 @@ def study_after(Study, module, contradicted):
                 [Case(*((table.date == t, dates[t]) for t in texts))],
                 where=table.date.in_(texts)))
     _link_origins(table, cursor)
+    cursor.execute(*table.update(
+            [table.to_verify], [True],
+            where=table.merge_comment.like(f'%{MARK}%')))
     if contradicted:
         _update(Study._table, {'to_verify': True}, contradicted)
     table_h = Study.__table_handler__(module)

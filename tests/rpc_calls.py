@@ -63,6 +63,7 @@ def arguments(model, method, record):
         'worklist_items_of': [ids],
         'worklist_state': ['host'],
         'worklist_fetched': ['host', 1, 0],
+        'carry_links': [ids],
         }
     if method in listed:
         return listed[method]
