@@ -221,7 +221,7 @@ def test_new_types(upgraded, database):
         types = Type.search([])
     codes = [t.code for t in types]
     before = upgraded.before[Type.__name__]
-    assert {'DX', 'CR', 'MG', 'XR', 'CT', 'MR', 'US'} <= set(codes)
+    assert {'DX', 'CR', 'MG', 'NM', 'XA'} <= set(codes)
     new = [t for t in types if str(t.id) not in before]
     assert len(new) > 5
     assert not {t.code for t in new} & {
