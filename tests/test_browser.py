@@ -18,6 +18,9 @@ from demo import people
 from demo.hospital import connect
 from demo.installation import VIEWER_LOGIN
 from demo.services import wait_until
+from trytond.modules.health_orthanc.tests.orthanc import (
+    PASSWORD, USER, Orthanc)
+from trytond.modules.health_orthanc.tests.orthanc import study as files_of
 
 PERSON = people.PATIENTS[6]
 TEST = people.TESTS[0]
@@ -89,3 +92,35 @@ def test_order_to_picture(sqlite_hospital, browser, screenshots):
     viewer.goto(address)
     assert wait_for_picture(viewer) >= 60
     viewer.screenshot(path=screenshots / 'study-in-viewer.png')
+
+
+def test_images_on_demand(sqlite_hospital, browser, screenshots):
+    "Who opens a series sees its images, though none were synchronized"
+    hospital = sqlite_hospital
+    with Orthanc() as orthanc, connect(hospital):
+        orthanc.store(*files_of(1, 3))
+        Server = Model.get('gnuhealth.orthanc.config')
+        server = Server(
+            label="Large archive", domain=orthanc.url, user=USER,
+            password=PASSWORD, images_on_demand=True)
+        server.save()
+        wait_until(
+            lambda: server.reload() or server.validated, 60,
+            "GNU Health finds the server")
+        server.click('synchronize')
+        Series = Model.get('gnuhealth.imaging_orthanc.study_series')
+        series, = wait_until(
+            lambda: Series.find([('server_config', '=', server.id)]), 60,
+            "The series is synchronized")
+        assert series.images_pending and series.instance_count == 3
+        client = WebClient(
+            browser.new_page(viewport=SIZE), hospital.trytond.client_url)
+        client.log_in('admin', hospital.secrets['admin'])
+        client.open('gnuhealth.imaging_orthanc.study_series', series.id)
+        client.page.get_by_role('button', name='Add to RPT').nth(2).wait_for()
+        client.screenshot(screenshots / 'series-on-demand.png')
+        assert client.errors == []
+        client.open('gnuhealth.orthanc.config', server.id)
+        client.screenshot(screenshots / 'server-on-demand.png')
+        server.click('remove_config_server')
+        assert not Series(series.id).images_pending

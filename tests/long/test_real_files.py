@@ -9,6 +9,7 @@ import sys
 import tarfile
 import unittest
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import pydicom
@@ -73,18 +74,22 @@ class RealFilesTestCase(SyncMixin, unittest.TestCase):
     @with_transaction()
     def test_real_files(self):
         "Test that each study, series and instance is present, none failed"
+        refused = Counter()
         with self.orthanc.client() as client:
             for content in contents():
                 # a broken file is Orthanc's to refuse
                 try:
                     client.store(content)
-                except OrthancError:
-                    pass
+                except OrthancError as error:
+                    self.assertIsNotNone(error.status)
+                    refused[content[128:132] == b'DICM'] += 1
             counts = client.statistics()
         self.assertGreater(counts['CountStudies'], 60)
         self.assertGreater(counts['CountInstances'], 150)
         print({n: counts[n] for n in [
-                    'CountStudies', 'CountSeries', 'CountInstances']})
+                    'CountStudies', 'CountSeries', 'CountInstances']},
+            "refused by Orthanc:", refused[True], "with a DICOM preamble,",
+            refused[False], "other files")
         for kind in ['full', 'new']:
             server = self.server(self.orthanc.url + '/' * (kind == 'new'))
             run = self.sync(server, kind)
