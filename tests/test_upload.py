@@ -16,7 +16,7 @@ from demo.hospital import ORTHANC_LOGIN, connect
 from trytond.modules.health_orthanc.tests.orthanc import dicom, generate_uid
 from trytond.modules.health_orthanc.tests.proxy import proxy
 
-PERSON = people.PATIENTS[5]
+PERSON = people.PATIENTS[4]
 FILES, BROKEN = 300, 10
 
 
@@ -158,3 +158,40 @@ def test_folder(
     # the link was for once
     page.reload()
     expect(page.locator('#facts')).to_contain_text("Far Away")
+
+
+def test_wizard(
+        sqlite_hospital, browser, screenshots, link, request_,  # noqa: F811
+        tmp_path):
+    "The file goes to the client and back when it is somebody else's"
+    hospital = sqlite_hospital
+    client = WebClient(
+        browser.new_page(viewport=SIZE), hospital.trytond.client_url)
+    client.log_in('admin', hospital.secrets['admin'])
+    path = tmp_path / 'other.dcm'
+    path.write_bytes(dicom(
+            PatientID='SOMEBODY',
+            PatientBirthDate=PERSON.birth.strftime('%Y%m%d'),
+            PatientSex=PERSON.sex.upper()))
+    wizard = start_wizard(client, request_, link, "Upload DICOM Files")
+    wizard.locator('input[type=file]').first.set_input_files(path)
+    client.screenshot(screenshots / 'upload-wizard.png')
+    wizard.get_by_role('button', name="Upload Image Data").click()
+    wizard = client.page.locator('.modal:visible')
+    expect(wizard).to_contain_text("Nothing was sent", timeout=30_000)
+    expect(wizard).to_contain_text('SOMEBODY')
+    reason = wizard.locator('textarea:visible')
+    reason.click()
+    reason.press_sequentially("Her number elsewhere")
+    reason.press('Tab')
+    client.screenshot(screenshots / 'upload-wizard-mismatch.png')
+    wizard.get_by_role('button', name="Upload All the Same").click()
+    expect(client.page.locator('.modal:visible')).to_contain_text(
+        "Already There", timeout=30_000)
+    client.screenshot(screenshots / 'upload-wizard-done.png')
+    client.page.locator('.modal:visible .modal-footer').get_by_role(
+        'button', name="Close").click()
+    Study = Model.get('gnuhealth.imaging_orthanc.study')
+    study, = Study.find([('request', '=', request_.id)])
+    assert study.patient_id == 'SOMEBODY'
+    assert client.errors == []
