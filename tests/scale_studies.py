@@ -68,7 +68,7 @@ class Archive(Crowd):
                 not_ours_since, missing_since)
             SELECT {self.server.id}, md5(n::text), '1.2.' || n,
                 {first} + n % {count}, 'BETZ' || n % {count} || '^ANA',
-                'P' || n % {count}, DATE '{NOW.date()}' - n * 7919 % 3650,
+                'P' || n % {count}, DATE '{NOW.date()}' - (n::bigint * 7919 % 3650)::int,
                 'CT head ' || n, 'A' || n, 'CT', '1.2.' || n,
                 {patient}, CASE WHEN {ordered} THEN {self.first} + n END,
                 {origin}, n % 5000 = 17,
