@@ -163,7 +163,7 @@ def time_zone(request):
 
     A batch looks them up once and hands them on in the context.
     """
-    zones = Transaction().context.get('worklist_time_zones')
+    zones = Transaction().context.get('_worklist_time_zones')
     if zones is None:
         zones = time_zones([request])
     place = institution(request)

@@ -100,7 +100,7 @@ class ImagingRequest(metaclass=PoolMeta):
     def _log_worklist(cls, logged):
         "Log what differs from the (id, name of field, value before)"
         Log = Pool().get('gnuhealth.imaging.worklist.log')
-        reason = Transaction().context.get('worklist_reason', 'person')
+        reason = Transaction().context.get('_worklist_reason', 'person')
         requests = {r.id: r for r in cls.browse([id_ for id_, _, _ in logged])}
         values, moved, seen = [], [], set()
         for id_, name, before in logged:
@@ -141,7 +141,7 @@ class ImagingRequest(metaclass=PoolMeta):
 
     @classmethod
     def _set_worklist_status(cls, requests, status, reason):
-        with Transaction().set_context(worklist_reason=reason):
+        with Transaction().set_context(_worklist_reason=reason):
             cls.write(requests, {'worklist_status': status})
 
     @classmethod

@@ -220,7 +220,7 @@ class ImagingRequest(metaclass=PoolMeta):
 
     def _worklist_shared_step(self, template):
         "Return the lines of other requests that have the same step ID"
-        lines = self._worklist_known('worklist_orders').get(self.request, {})
+        lines = self._worklist_known('_worklist_orders').get(self.request, {})
         return sorted(
             line or '' for id_, line in lines.items()
             if id_ != self.id and (
@@ -238,8 +238,8 @@ class ImagingRequest(metaclass=PoolMeta):
                     ]):
             orders[request.request][request.id] = request.request_line
         return {
-            'worklist_time_zones': time_zones(requests),
-            'worklist_orders': orders,
+            '_worklist_time_zones': time_zones(requests),
+            '_worklist_orders': orders,
             }
 
     def _worklist_known(self, name):

@@ -183,7 +183,7 @@ class Carrier:
         args = []
         for study, values in self.values.items():
             args += [[study], values]
-        with Transaction().set_context(orthanc_linking=True):
+        with Transaction().set_context(_orthanc_linking=True):
             self.Study.write(*args)
         linked = self.Study.browse([
                 s.id for s, v in self.values.items() if 'link_origin' in v])

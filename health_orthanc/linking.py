@@ -117,7 +117,7 @@ class Study(metaclass=PoolMeta):
 
     @classmethod
     def write(cls, *args):
-        if not Transaction().context.get('orthanc_linking'):
+        if not Transaction().context.get('_orthanc_linking'):
             actions = iter(args)
             for studies, values in zip(actions, actions):
                 if values.get('patient') or values.get('imaging_test'):
@@ -278,7 +278,7 @@ class Study(metaclass=PoolMeta):
     def _decide(cls, studies, **values):
         "Write what a person decided, or with link_origin None took back"
         decided = bool(values['link_origin'])
-        with Transaction().set_context(orthanc_linking=True):
+        with Transaction().set_context(_orthanc_linking=True):
             cls.write(studies, {
                     'link_user': Transaction().user if decided else None,
                     'link_date': now() if decided else None,

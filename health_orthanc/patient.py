@@ -15,7 +15,6 @@ from .exceptions import LinkContradictionError, LinkReasonError
 from .linking import is_imaging_admin
 from .matching import Matcher
 from .mirror import check_person_fields
-from .rows import update_rows
 from .links import explorer_link
 
 
@@ -231,7 +230,7 @@ class OrthancPatient(ModelSQL, ModelView):
         if not to_write:
             return
         Audit.note('unlink', unlinked)
-        with Transaction().set_context(orthanc_linking=True):
+        with Transaction().set_context(_orthanc_linking=True):
             Study.write(*to_write)
         for row in patients:
             Audit.note(

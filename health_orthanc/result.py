@@ -45,7 +45,7 @@ class Result(metaclass=PoolMeta):
                     'patient': result.patient.id if result.patient else None,
                     }]
         if to_write:
-            with Transaction().set_context(orthanc_linking=True):
+            with Transaction().set_context(_orthanc_linking=True):
                 Study.write(*to_write)
             for study in Study.browse([s for s, in to_write[::2]]):
                 Audit.note(

@@ -319,7 +319,7 @@ class Study(ModelSQL, GuardedView):
         actions = iter(args)
         for studies, values in zip(actions, actions):
             if {'patient', 'imaging_test'} & values.keys() and (
-                    not transaction.context.get('orthanc_linking')):
+                    not transaction.context.get('_orthanc_linking')):
                 values = cls._person_link(values)
                 links += studies
             new_args += [studies, values]

@@ -78,7 +78,7 @@ class Study(metaclass=PoolMeta):
         if not studies:
             return
         with without_check_access(), Transaction().set_context(
-                orthanc_linking=True):
+                _orthanc_linking=True):
             cls.write(studies, {
                     'to_verify': False,
                     'link_origin': 'person',

@@ -252,6 +252,15 @@ class LinkingTestCase(LinkingMixin, unittest.TestCase):
         with Transaction().set_user(user.id), \
                 self.assertRaises(LinkContradictionError):
             type(study).write([study], {'patient': self.patient.id})
+        # whatever a client says in the context
+        for name in ['orthanc_linking', '_orthanc_linking']:
+            args, kwargs, context, _ = type(study).__rpc__['write'].convert(
+                type(study), [study.id], {'patient': self.patient.id},
+                {name: True})
+            with self.subTest(name), Transaction().set_user(user.id), \
+                    Transaction().set_context(context), \
+                    self.assertRaises(LinkContradictionError):
+                type(study).write(*args, **kwargs)
 
     @with_transaction()
     def test_deliberate(self):

@@ -239,7 +239,7 @@ class PictureOrthancTestCase(ImagingMixin, unittest.TestCase):
         instances = self.mirrored()
         request = self.result().request
         for name in ['ct', 'cine']:
-            with Transaction().set_context(orthanc_linking=True):
+            with Transaction().set_context(_orthanc_linking=True):
                 instances[name].series.study.patient = self.patient
                 instances[name].series.study.imaging_test = (
                     request.results[0])
