@@ -99,7 +99,8 @@ class Evidence:
     def owner(self, study):
         "The patient whose the study's PatientID is, if any"
         known = study.orthanc_patient
-        if study.patient_id and known and known.link_origin == 'person' and known.patient:
+        if (study.patient_id and known and known.link_origin == 'person'
+                and known.patient):
             return known.patient
         return self.owners.get(study.patient_id)
 

@@ -8,7 +8,7 @@ from trytond.model.exceptions import AccessError
 from trytond.modules.health_imaging.access import GuardedWizard, check_rights
 from trytond.pool import Pool
 from trytond.pyson import Bool, Eval, If
-from trytond.transaction import Transaction, check_access
+from trytond.transaction import check_access
 from trytond.wizard import Button, StateTransition, StateView
 
 from .dicomfiles import MAX_FILES, read_files

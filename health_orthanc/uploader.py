@@ -240,7 +240,8 @@ def record(server, outcomes, expected, reason=None):
         if rest or not by_study:
             by_study[None, None] = rest
         for (_, study_uid), some in by_study.items():
-            detail = [gettext('health_orthanc.msg_upload_counts', **count(some))]
+            detail = [gettext(
+                    'health_orthanc.msg_upload_counts', **count(some))]
             if target:
                 detail.insert(0, target.rec_name)
             Audit.log_server(
@@ -313,6 +314,13 @@ class Run(metaclass=PoolMeta):
         for study in studies:
             linked = study.request or study.imaging_test
             if linked or (not request and study.patient):
+                continue
+            if (study.link_origin == 'person'
+                    and study.patient not in {None, patient}):
+                # whoever sends files does not see it, nor undo it
+                messages.append(gettext(
+                        'health_orthanc.msg_study_linked',
+                        study=study.rec_name, record=study.patient.rec_name))
                 continue
             try:
                 study.link_to(patient, request, reason)

@@ -242,6 +242,34 @@ class UploadTestCase(ImagingMixin, unittest.TestCase):
             [line['fact'] for line in page['lines']], ['patient_id'])
 
     @with_transaction()
+    def test_person_linked(self):
+        "Test that a later upload does not undo what a person linked"
+        pool = Pool()
+        Run = pool.get('gnuhealth.orthanc.sync.run')
+        Study = pool.get('gnuhealth.imaging_orthanc.study')
+        self.hospital()
+        server, request = self.real_server(), self.request()
+        self.upload(
+            server, 'x.dcm', self.matching(request), request=request.id)
+        self.work()
+        study, = Study.search([])
+        other = create_patient("Zenon", "Betz", ref='TST002GNU')
+        with Transaction().set_context(_orthanc_linking=True):
+            Study.write([study], {
+                    'patient': other.id,
+                    'request': None,
+                    'imaging_test': None,
+                    'link_origin': 'person',
+                    })
+        self.upload(
+            server, 'y.dcm', self.matching(request), request=request.id)
+        self.work()
+        study = Study(study.id)
+        self.assertEqual((study.patient, study.request), (other, None))
+        run, = Run.search([], order=[('id', 'DESC')], limit=1)
+        self.assertIn(other.rec_name, run.message)
+
+    @with_transaction()
     def test_attachments(self):
         Attachment = Pool().get('ir.attachment')
         self.hospital()
