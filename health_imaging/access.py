@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: The GNU Health imaging suite contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
+import datetime as dt
 import logging
 from functools import wraps
 
@@ -39,6 +40,43 @@ def _for_readers(func):
 
 def _is_id(value):
     return type(value) is int and 0 <= value < 2 ** 31
+
+
+_KINDS = {
+    'char': str,
+    'text': str,
+    'fulltext': str,
+    'selection': str,
+    'boolean': bool,
+    'integer': int,
+    'date': dt.date,
+    'datetime': dt.datetime,
+    'timestamp': dt.datetime,
+    'one2many': (list, tuple),
+    'many2many': (list, tuple),
+    }
+
+
+def _is_page(model, values):
+    "Tell whether the values can be those of a page or of a line on it"
+    fields = Pool().get(model)._fields
+    return (
+        isinstance(values, dict)
+        and values.keys() - {'id'} <= fields.keys()
+        and all(
+            value is None or _fits(fields[name], value)
+            for name, value in values.items() if name != 'id'))
+
+
+def _fits(field, value):
+    if field._type == 'many2one':
+        return _is_id(value)
+    if not isinstance(value, _KINDS.get(field._type, object)):
+        return False
+    if field._type in {'one2many', 'many2many'}:
+        target = field.get_target().__name__
+        return all(_is_id(v) or _is_page(target, v) for v in value)
+    return True
 
 
 class GuardedView(ModelView):
@@ -171,9 +209,8 @@ class GuardedWizard(Wizard):
                     b.state for p in pages.values() for b in p.buttons)}
             and isinstance(data, dict)
             and all(
-                name in pages and isinstance(values, dict)
-                and values.keys() - {'id'} <= Pool().get(
-                    pages[name].model_name)._fields.keys()
+                name in pages
+                and _is_page(pages[name].model_name, values)
                 for name, values in data.items()))
 
     @classmethod

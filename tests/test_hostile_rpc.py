@@ -194,6 +194,10 @@ class HostileRPCTestCase(RightsMixin, unittest.TestCase):
                             *({n: {f: None for f in pool.get(
                                             Wizard.states[n].model_name
                                             )._fields}} for n in pages),
+                            *({n: {f: value for f in pool.get(
+                                            Wizard.states[n].model_name
+                                            )._fields}} for n in pages
+                                for value in ['x', 5, [[5]], [{'x': 1}]]),
                             {'nothing': {}}, {'start': {'nothing': 1}}, []]:
                         with self.subTest(
                                 wizard=name, state=state, data=data):

@@ -108,7 +108,7 @@ class ConnectTestCase(ImagingMixin, unittest.TestCase):
                         "does not speak TLS"),
                     ({'domain': secure.url.replace('https', 'http')},
                         "Server \"PACS\""),
-                    ({'domain': ''}, "http://"), ({'domain': 7}, "http://"),
+                    ({'domain': ''}, "http://"),
                     ({'certificate_authority': 'x'}, "PEM"),
                     ({'certificate_fingerprint': 'x'}, "SHA-256"),
                     ({'proxy_domain': 'javascript:alert(1)'}, "http://"),
