@@ -49,6 +49,18 @@ CONFINED = {
     'RestrictSUIDSGID': 'yes',
     'SystemCallArchitectures': 'native',
     }
+# What systemd knows, of what the units use
+KNOWN = {
+    'Unit': {'After', 'Conflicts', 'Description', 'Wants'},
+    'Service': {
+        *CONFINED, 'DynamicUser', 'ExecStart', 'Group', 'KillMode',
+        'LoadCredential', 'MemoryDenyWriteExecute', 'MemoryMax', 'ProcSubset',
+        'ReadWritePaths', 'RemoveIPC', 'Restart', 'RestartPreventExitStatus',
+        'RestartSec', 'SuccessExitStatus', 'SystemCallErrorNumber',
+        'SystemCallFilter', 'TimeoutStartSec', 'Type', 'UMask', 'User'},
+    'Timer': {'AccuracySec', 'OnBootSec', 'OnUnitInactiveSec'},
+    'Install': {'WantedBy'},
+    }
 
 
 def each(paths):
@@ -81,6 +93,13 @@ def test_all_described():
     assert len(SERVICES) == 5 and len(TIMERS) == 2
     for path in SERVICES + TIMERS:
         assert path.stem in text
+
+
+@each(SERVICES + TIMERS)
+def test_settings(path):
+    "systemd would take a misspelt setting for a warning, and go on without it"
+    for name, section in read(path).items():
+        assert section.keys() <= KNOWN.get(name, set())
 
 
 @each(SERVICES)

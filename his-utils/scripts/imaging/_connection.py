@@ -16,6 +16,8 @@ from xml.parsers.expat import ExpatError
 
 from proteus import config as proteus_config
 
+# The suite's: the scripts are copied to hosts that have nothing else of it
+VERSION = '0.1.0'
 CONFIG_FILES = [
     '~/.config/gnuhealth-imaging.conf', '/etc/gnuhealth-imaging.conf']
 SECTION = 'gnuhealth'
@@ -51,6 +53,8 @@ class UsageError(Exception):
 
 
 def add_arguments(parser):
+    parser.add_argument(
+        '--version', action='version', version='%(prog)s ' + VERSION)
     group = parser.add_argument_group('GNU Health')
     group.add_argument(
         '-H', '--host', metavar='NAME',

@@ -26,8 +26,15 @@ exit status:
 With --watch what fails is reported and tried again; SIGTERM and SIGINT end it
 with exit status 0.
 
-example:
-  sync_orthanc_server.py -d health -u pacs --password-file pw -l "Main PACS"
+examples:
+  what is new on all servers:
+    sync_orthanc_server.py -d health -u pacs --password-file pw
+  everything on one server, such as after a restore:
+    sync_orthanc_server.py -d health -u pacs --password-file pw \\
+        --full -l "Main PACS"
+  for good, over https, a minute after each end:
+    sync_orthanc_server.py -H health.example -p 443 --https -d health \\
+        -u pacs --password-file pw --watch 60 --quiet
 """
 
 OK, FAILED, USAGE, NO_SERVER, LATE = range(5)
