@@ -27,6 +27,7 @@ EVENTS = {
     'unlink': (_PROCEDURE, 'U'),
     'not_ours': (_PROCEDURE, 'U'),
     'ours': (_PROCEDURE, 'U'),
+    'verify': (_PROCEDURE, 'U'),
     'delete': (('110105', "DICOM Study Deleted"), 'D'),
     'remove': (_PROCEDURE, 'D'),
     'replace': (('110113', "Security Alert"), 'E'),
