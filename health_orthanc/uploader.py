@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from trytond.exceptions import UserError
 from trytond.i18n import gettext
 from trytond.pool import Pool, PoolMeta
-from trytond.transaction import without_check_access
+from trytond.transaction import Transaction, without_check_access
 
 from .client import (
     BadAnswer, Full, OrthancError, Refused, Timeout, Unreachable)
@@ -287,6 +287,9 @@ class Run(metaclass=PoolMeta):
                 cls.cancel([run])
                 cls.notify(run.server)
                 continue
+            if synchronization.commit:
+                # what other transactions wrote is seen from here on
+                Transaction().commit()
             messages = cls._link_uploaded(
                 run.server, studies, request, patient, reason)
             if messages:
